@@ -1,0 +1,44 @@
+#pragma once
+
+#include "taskvec/edit/plan.h"
+
+namespace taskvec::edit {
+
+struct Summary {
+  int64_t tensors = 0, bytes_read = 0, bytes_written = 0;
+  double seconds = 0;
+  int64_t overflowed = 0;  ///< finite results that became infinite on narrowing
+};
+
+/// Stream executor: disk to disk in constant memory, tiles that stay in cache, every core. Writes the provenance into the
+/// metadata (taskvec.expression, taskvec.sources with fingerprints, ...) and commits atomically.
+/// @param output  a .safetensors file or a folder
+Summary run(const Plan& plan, const std::filesystem::path& output);
+
+/// Where the resident executor puts a tensor.
+class ParamSink {
+ public:
+  virtual ~ParamSink() = default;
+  /// Where to write tensor `index` of the plan: info.nbytes() bytes. Called from any thread, once per tensor and apply().
+  virtual std::span<std::byte> tensor(size_t index, const TensorPlan& tensor) = 0;
+};
+
+/// Resident executor: the same numbers as run(), into memory, again and again with new coefficients. Sources are mapped (and
+/// stay in the page cache); the work of an apply() is one pass over them. Tensors whose reduced coefficients did not change since the
+/// last apply() into the same sink are not written again.
+class Resident {
+ public:
+  Resident(Expr expr, Bindings bindings, PlanOptions options = {});
+  ~Resident();
+  /// Names, shapes and dtypes of the output; the terms are those of the initial coefficients.
+  const Plan& layout() const;
+  /// The named coefficients, in the order that apply() takes them.
+  const std::vector<std::string>& coefficients() const;
+  void apply(std::span<const double> values, ParamSink& sink);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace taskvec::edit

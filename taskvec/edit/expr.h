@@ -1,0 +1,59 @@
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace taskvec::edit {
+
+struct Node;
+
+/// An edit as data: an immutable, shared expression tree over named sources, numbers and named coefficients.
+///
+///     base + 0.4*(mnist - base) - $x*toxic
+///     interpolate(base, ft, 0.3)
+///     base + 0.3*(ft - base) @ "vision_model.*" + 0.1*(ft - base) @ !"vision_model.*"
+///
+/// `@ "pattern"` keeps a term for the tensors whose names match and drops it for the others; it binds tighter than + and looser
+/// than *. Sources are identifiers; `$name` is a coefficient whose value is given later. Products and quotients need a number on one
+/// side (the divisor): every expression is affine in its sources.
+class Expr {
+ public:
+  explicit Expr(std::shared_ptr<const Node> node) : node_(std::move(node)) {}
+  const Node& node() const& { return *node_; }
+  const std::shared_ptr<const Node>& shared() const& { return node_; }
+
+  std::vector<std::string> sources() const;       ///< in order of first appearance
+  std::vector<std::string> coefficients() const;  ///< in order of first appearance, without `$`
+
+ private:
+  std::shared_ptr<const Node> node_;
+};
+
+/// @throws Error{InvalidArgument} with the text, a caret under the place, and what was expected there.
+Expr parse(std::string_view text);
+/// The canonical text: parse(to_string(e)) is the same tree.
+std::string to_string(const Expr& expr);
+
+/// Tree builders; the parser and other front ends use the same.
+Expr source(std::string name);
+Expr number(double value);
+Expr coefficient(std::string name);
+Expr operator+(const Expr& a, const Expr& b);
+Expr operator-(const Expr& a, const Expr& b);
+Expr operator*(const Expr& a, const Expr& b);
+Expr operator/(const Expr& a, const Expr& b);
+Expr operator-(const Expr& a);
+Expr interpolate(const Expr& a, const Expr& b, const Expr& t);
+Expr select(const Expr& a, std::string pattern, bool inverted = false);
+
+using CoefficientValues = std::map<std::string, double, std::less<>>;
+
+/// source name -> float64 coefficient, for the tensor called `tensor_name`; sources that cancel are absent.
+/// @throws Error{InvalidArgument} when the expression is not affine in its sources, a coefficient has no value (nearest suggested), or
+/// a division by zero.
+std::vector<std::pair<std::string, double>> reduce(const Expr& expr, std::string_view tensor_name, const CoefficientValues& values);
+
+}  // namespace taskvec::edit

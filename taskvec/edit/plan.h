@@ -1,0 +1,57 @@
+#pragma once
+
+#include "taskvec/edit/expr.h"
+#include "taskvec/formats/writer.h"
+
+#include <optional>
+
+namespace taskvec::edit {
+
+/// name -> opened checkpoint
+using Bindings = std::map<std::string, std::shared_ptr<const formats::Checkpoint>, std::less<>>;
+
+struct PlanOptions {
+  CoefficientValues coefficients;
+  std::optional<Dtype> dtype;          ///< of float tensors in the output; default: that of the first source
+  std::string base;                    ///< source that non-float tensors, metadata and sidecars come from; default: the first in the expression
+  bool allow_differing_integers = false;  ///< take non-float tensors from the base even where sources differ
+  bool allow_missing = false;          ///< a tensor that only some sources have is copied from the first that has it
+};
+
+/// One output tensor: out = sum of coefficient * source tensor.
+struct TensorPlan {
+  std::string name;
+  TensorInfo info;  ///< of the output
+  int shard = 0;
+  struct Term {
+    size_t source;       ///< index into Plan::sources
+    double coefficient;
+  };
+  std::vector<Term> terms;  ///< in source order; one term with coefficient 1 and equal dtype is a byte copy
+  bool is_copy = false;
+};
+
+/// A checked edit, ready to run: nothing that can be known from headers is left to fail.
+struct Plan {
+  std::string expression;  ///< canonical text
+  CoefficientValues coefficients;
+  std::vector<std::string> source_names;
+  std::vector<std::shared_ptr<const formats::Checkpoint>> sources;
+  size_t base = 0;  ///< index of the base in `sources`
+  std::vector<TensorPlan> tensors;
+  std::vector<std::string> warnings;
+
+  int64_t bytes_read() const;
+  int64_t bytes_written() const;
+};
+
+/// Makes every check: unknown sources and coefficients (nearest name), names, shapes and dtypes across sources, non-float tensors that
+/// differ, patterns that match nothing, tensors left without a source, expressions that are no weights (warning when the coefficients
+/// of a tensor sum to 0).
+/// @throws Error naming file, tensor, expected and actual.
+Plan plan(const Expr& expr, const Bindings& bindings, const PlanOptions& options = {});
+
+/// What the stream executor is about to do, for people (`--dry-run`): at most 80 columns.
+std::string describe(const Plan& plan);
+
+}  // namespace taskvec::edit

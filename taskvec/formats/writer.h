@@ -1,0 +1,45 @@
+#pragma once
+
+#include "taskvec/formats/checkpoint.h"
+
+#include <memory>
+#include <span>
+
+namespace taskvec::formats {
+
+/// What is to be written, known in full before the first byte.
+struct OutputLayout {
+  struct Tensor {
+    std::string name;
+    TensorInfo info;
+    int shard = 0;  ///< 0-based; all 0 for one file
+  };
+  std::vector<Tensor> tensors;                  ///< in on-disk order
+  std::map<std::string, std::string> metadata;  ///< written into every shard
+  std::vector<std::filesystem::path> sidecars;  ///< copied into the output folder
+};
+
+/// Writes safetensors: one file when `path` ends in .safetensors, else a Hugging Face folder (model.safetensors, or
+/// model-00001-of-0000N.safetensors and an index when the layout has several shards) with the sidecars.
+/// Nothing appears under `path` before commit(); a writer that is destroyed without it leaves nothing.
+/// Threads: tensor() spans may be filled from any threads, each by one at a time.
+class CheckpointWriter {
+ public:
+  /// @throws Error{Io} read-only folder, no space left (checked by pre-allocating), ...
+  CheckpointWriter(const std::filesystem::path& path, OutputLayout layout);
+  ~CheckpointWriter();
+
+  /// The output bytes of tensor `index` of the layout, zero-initialised. Lifetime: until commit() or destruction.
+  std::span<std::byte> tensor(size_t index);
+  /// A finished range of a tensor: starts write-back and lets go of the pages.
+  void finished(size_t index, uint64_t offset, uint64_t size);
+  /// Replaces a metadata value fixed at construction with one of the same length (for fingerprints known only at the end).
+  void patch_metadata(const std::string& key, const std::string& value);
+  void commit();
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace taskvec::formats

@@ -1,0 +1,25 @@
+#pragma once
+
+#include "taskvec/core/tensor_view.h"
+
+namespace taskvec::kernels {
+
+/// How two tensors differ; float64 accumulation in a fixed order, whatever the SIMD level.
+struct Difference {
+  int64_t n = 0;
+  int64_t differing = 0;  ///< elements whose bits differ
+  double max_abs = 0;     ///< NaN when one side is NaN where the other is not
+  double sum_abs = 0;
+  double dot_aa = 0, dot_bb = 0, dot_ab = 0, sum_squares = 0;  ///< of a, b and b - a
+  int64_t non_finite = 0;
+
+  void merge(const Difference& other);
+};
+
+/// @param a, b  n elements each, float dtypes (may differ)
+Difference difference(Dtype dtype_a, const std::byte* a, Dtype dtype_b, const std::byte* b, int64_t n);
+
+/// Number of NaN and infinite elements.
+int64_t count_non_finite(Dtype dtype, const std::byte* data, int64_t n);
+
+}  // namespace taskvec::kernels

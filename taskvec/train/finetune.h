@@ -1,0 +1,35 @@
+#pragma once
+
+#include "taskvec/data/dataset.h"
+#include "taskvec/models/clip.h"
+
+#include <filesystem>
+
+namespace taskvec::train {
+
+/// The papers' recipe; the defaults are theirs scaled for the pocket model (experiments: AdamW, cosine with warm-up, clip 1.0).
+struct FinetuneOptions {
+  int64_t steps = 300, batch = 128, warmup = 20;
+  double learning_rate = 3e-4, weight_decay = 0.1, clip = 1.0, label_smoothing = 0.0;
+  uint64_t seed = 0;
+  int64_t save_steps = 0;        ///< also keep OUT/checkpoints/step-N every so many steps; 0: none
+  int64_t resume_every = 100;    ///< steps between the snapshots that a killed run resumes from
+  bool force = false;            ///< start anew over a finished run
+  bool quiet = false;
+};
+
+struct FinetuneResult {
+  double final_loss = 0;  ///< mean over the last 20 steps
+  double seconds = 0;     ///< of this process
+  int64_t steps = 0;
+  bool already_done = false;
+};
+
+/// Fine-tunes the image encoder of a CLIP on the train split of a task under its frozen zero-shot head and writes `output` as a complete
+/// Hugging Face folder with run.json and metrics.jsonl. Killed runs resume from their last snapshot with the same bytes as a run without
+/// interruption (same machine and thread count).
+/// @throws Error{Numeric} when the loss is not finite (naming the step), Error as the loaders do.
+FinetuneResult finetune(const std::filesystem::path& model, const data::Task& task, const std::filesystem::path& output,
+                        const FinetuneOptions& options);
+
+}  // namespace taskvec::train
