@@ -8,7 +8,7 @@
 
 namespace taskvec::models {
 
-enum class Activation { QuickGelu, Gelu };
+enum class Activation { QuickGelu, Gelu, GeluTanh };
 
 /// One tower of CLIP, in the words of config.json.
 struct ClipTowerConfig {

@@ -18,7 +18,9 @@ class AdamW {
   AdamW(bridge::Params params, Options options);
   /// One update from the gradients `grads` (in the order of params). @return the gradient norm before clipping
   double step(std::vector<at::Tensor> grads, double learning_rate);
-  bridge::Params state() const;                 ///< moments and step count, for snapshots
+  /// Moments and step counts for snapshots: the live tensors, not copies.
+  bridge::Params state() const;
+  /// Copies what state() gave, in this process or another. @throws Error{NotFound | Format} naming a missing or misshapen entry.
   void restore(const bridge::Params& state);
 
  private:

@@ -1,0 +1,49 @@
+#include "taskvec/bridge/device.h"
+
+#include "taskvec/core/error.h"
+#include "taskvec/core/parallel.h"
+
+#include <ATen/Context.h>
+#include <ATen/Parallel.h>
+#include <ATen/detail/CUDAHooksInterface.h>
+
+#include <charconv>
+
+namespace taskvec::bridge {
+
+at::Device parse_device(std::string_view text) {
+  if (text == "cpu") return at::Device(at::kCPU);
+  const bool indexed = text.starts_with("cuda:");
+  int index = 0;
+  if (indexed) {
+    const auto [end, error] = std::from_chars(text.data() + 5, text.data() + text.size(), index);
+    if (error != std::errc() || end != text.data() + text.size() || index < 0) index = -1;
+  }
+  if ((!indexed && text != "cuda") || index < 0) {
+    fail(ErrorCode::InvalidArgument, "unknown device '{}': expected cpu, cuda or cuda:N", text);
+  }
+  if (!at::hasCUDA()) {
+    fail(ErrorCode::Unsupported,
+         "device '{}': the libtorch that this program uses has no CUDA (a CPU build, or its CUDA libraries are not installed); "
+         "use --device cpu",
+         text);
+  }
+  const int count = at::detail::getCUDAHooks().deviceCount();
+  if (index >= count) {
+    fail(ErrorCode::Unsupported, "device '{}': this machine has {} CUDA device{}; use --device cpu", text, count,
+         count == 1 ? "" : "s");
+  }
+  return at::Device(at::kCUDA, static_cast<at::DeviceIndex>(index));
+}
+
+void configure_torch() {
+  at::set_num_threads(thread_count());
+  // Per thread, and inherited by the threads that libtorch starts from here on.
+  at::globalContext().setFlushDenormal(true);
+  at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/true);
+  // Else deterministic mode fills every fresh tensor with NaN, which costs a pass over memory and hides nothing here.
+  at::globalContext().setDeterministicFillUninitializedMemory(false);
+  at::globalContext().setFloat32MatmulPrecision("highest");
+}
+
+}  // namespace taskvec::bridge
