@@ -35,8 +35,8 @@ class AtomicFile {
 /// Replaces a small file atomically. @throws Error{Io} naming the path.
 void write_file_atomically(const std::filesystem::path& path, std::string_view contents);
 
-/// A folder that appears under its name complete or not at all: files are written into `path()` (a temporary sibling of the target);
-/// commit() fsyncs and renames it into place, replacing an older folder of that name in one step (renameat2 exchange).
+/// A folder that appears under its name complete or not at all: files are written into `path()` (a temporary sibling of the
+/// target); commit() fsyncs and renames it into place, replacing an older folder of that name in one step (renameat2 exchange).
 /// Temporary folders that a killed run left behind are removed by the next run for the same target.
 class AtomicFolder {
  public:

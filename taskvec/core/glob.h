@@ -2,6 +2,7 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace taskvec {
 
@@ -15,6 +16,7 @@ class Glob {
 
  private:
   std::string pattern_;
+  std::vector<std::string> alternatives_;  // without braces
 };
 
 }  // namespace taskvec
