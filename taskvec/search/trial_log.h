@@ -1,0 +1,39 @@
+#pragma once
+
+#include "taskvec/search/search.h"
+
+#include <nlohmann/json_fwd.hpp>
+
+#include <fstream>
+
+namespace taskvec::search {
+
+/// trials.jsonl: one line that says which objective was measured, then one line per finished trial, flushed as it ends.
+/// Coefficients are by name and metrics raw, so that a search with a finer grid, another goal or other constraints goes on with
+/// the same file.
+///
+///     {"key":"5c31...","format":1}
+///     {"coefficients":{"a":0.35},"metrics":{"glyphs":0.69,"mnist":0.502},"seconds":1.9}
+class TrialLog {
+ public:
+  /// Reads what is there. Half a line at the end (from a kill) is cut off; NaN is written as null.
+  /// @throws Error{InvalidArgument} for a log of another objective, Error{Format} naming file and line, Error{Io}.
+  TrialLog(const std::filesystem::path& path, const std::string& key, const std::vector<Axis>& axes);
+
+  /// The metrics and seconds of a trial that was logged; nullptr when there is none.
+  const Trial* find(const std::vector<double>& coefficients) const;
+  /// @throws Error{Io} naming the file
+  void append(const Trial& trial);
+
+ private:
+  void read(const std::string& key);
+  void remember(const nlohmann::json& line);
+  void write(const nlohmann::json& line);
+
+  std::filesystem::path path_;
+  std::vector<std::string> names_;
+  std::map<std::vector<double>, Trial> trials_;
+  std::ofstream out_;
+};
+
+}  // namespace taskvec::search
