@@ -1,6 +1,9 @@
 # taskvec::torch: libtorch from the PyPI wheel, as an imported target of our own. The wheel's own package file would demand a
 # CUDA toolkit where the wheel is a CUDA build; linking torch_cpu and c10 by path does not.
 if(NOT TASKVEC_TORCH_DIR)
+  set(TASKVEC_TORCH_DIR "$ENV{TASKVEC_TORCH_DIR}")
+endif()
+if(NOT TASKVEC_TORCH_DIR)
   file(GLOB candidates ${CMAKE_SOURCE_DIR}/.venv/lib/python3.*/site-packages/torch)
   if(candidates)
     list(GET candidates 0 TASKVEC_TORCH_DIR)

@@ -1,0 +1,46 @@
+# Every target first brings the machine to where it has to be (tools/setup: idempotent, quick when there is nothing to do).
+.PHONY: help setup build demo test bench core-only format clean
+BUILD := build/release
+
+help:
+	@echo 'make demo       build, then see task vectors at work (docs/results.md says what to expect)'
+	@echo 'make test       build everything, run every check'
+	@echo 'make build      $(BUILD)/taskvec'
+	@echo 'make core-only  build and test the part that needs no libtorch'
+	@echo 'make bench      benchmarks'
+	@echo 'make format     clang-format on every file'
+	@echo 'make setup      only the set-up: packages, libtorch, data sets, fonts'
+
+setup:
+	@tools/setup
+
+build: setup
+	@cmake --preset release --log-level=WARNING
+	@cmake --build --preset release --target taskvec
+
+demo: build
+	$(BUILD)/taskvec demo
+
+test:
+	@tools/setup --test
+	@cmake --preset release --log-level=WARNING
+	@cmake --build --preset release
+	@ctest --preset release -LE slow
+
+bench:
+	@tools/setup
+	@cmake --preset bench --log-level=WARNING
+	@cmake --build --preset bench
+	@bench/run build/bench
+
+core-only:
+	@tools/setup --core
+	@cmake --preset core-only --log-level=WARNING
+	@cmake --build --preset core-only
+	@ctest --preset core-only -LE slow
+
+format:
+	@git ls-files -co --exclude-standard -- '*.h' '*.cpp' | xargs clang-format -i
+
+clean:
+	rm -rf build
