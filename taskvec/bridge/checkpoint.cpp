@@ -42,8 +42,9 @@ void save(const Params& params, const std::filesystem::path& path, std::map<std:
     const auto index = static_cast<size_t>(i);
     const TensorView from = view(tensors[index]);
     const std::span<std::byte> to = writer.tensor(index);
-    if (to.size() != from.bytes.size()) fail(ErrorCode::Io, "{}: the writer's room for tensor {} has {} bytes instead of {}",
-                                             path.string(), index, to.size(), from.bytes.size());
+    if (to.size() != from.bytes.size())
+      fail(ErrorCode::Io, "{}: the writer's room for tensor {} has {} bytes instead of {}", path.string(), index, to.size(),
+           from.bytes.size());
     if (!from.bytes.empty()) std::memcpy(to.data(), from.bytes.data(), from.bytes.size());
     writer.finished(index, 0, from.bytes.size());
   });

@@ -41,8 +41,8 @@ class Params {
   std::map<std::string, size_t, std::less<>> index_;
 };
 
-/// A tensor over the checkpoint's own bytes, without a copy; the mapping lives as long as the tensor. Read-only by contract: writing to
-/// it faults. Misaligned bytes and dtypes that libtorch lacks are copied.
+/// A tensor over the checkpoint's own bytes, without a copy; the mapping lives as long as the tensor. Read-only by contract:
+/// writing to it faults. Misaligned bytes and dtypes that libtorch lacks are copied.
 at::Tensor to_tensor(const formats::MappedTensor& tensor);
 
 at::ScalarType to_scalar_type(Dtype dtype);
@@ -54,8 +54,8 @@ TensorView view(const at::Tensor& tensor);
 /// All tensors of a checkpoint, zero-copy.
 Params load(const formats::Checkpoint& checkpoint);
 
-/// Writes params as safetensors (a lone file or a folder) through CheckpointWriter; `like`, when given, orders the tensors, gives the
-/// sidecars and the tensors that `params` lacks.
+/// Writes params as safetensors (a lone file or a folder) through CheckpointWriter; `like`, when given, orders the tensors, gives
+/// the sidecars and the tensors that `params` lacks.
 void save(const Params& params, const std::filesystem::path& path, std::map<std::string, std::string> metadata,
           const formats::Checkpoint* like = nullptr);
 

@@ -24,7 +24,8 @@ at::Tensor embed_image(const Weights& weights, const ClipConfig& config, const a
   const int64_t width = config.vision.hidden_size;
   const at::Tensor kernel = embeddings("patch_embedding.weight").reshape({width, -1});
   const at::Tensor positions = embeddings("position_embedding.weight");
-  const at::Tensor patches = at::linear(unfold(pixels, config.patch_size), kernel) + positions.narrow(0, 1, positions.size(0) - 1);
+  const at::Tensor patches =
+      at::linear(unfold(pixels, config.patch_size), kernel) + positions.narrow(0, 1, positions.size(0) - 1);
   const at::Tensor first = (embeddings("class_embedding") + positions.select(0, 0)).expand({pixels.size(0), 1, width});
   return layer_norm(weights, "pre_layrnorm", at::cat({first, patches}, 1), config.vision.layer_norm_eps);
 }
@@ -34,8 +35,8 @@ void check_pixels(const at::Tensor& pixels, const ClipConfig& c) {
       pixels.size(3) == c.image_size && pixels.is_floating_point()) {
     return;
   }
-  fail(ErrorCode::InvalidArgument, "CLIP's image encoder takes float pixels of shape [batch, {}, {}, {}], got {} of {}", c.num_channels,
-       c.image_size, c.image_size, to_string(pixels.sizes().vec()), c10::toString(pixels.scalar_type()));
+  fail(ErrorCode::InvalidArgument, "CLIP's image encoder takes float pixels of shape [batch, {}, {}, {}], got {} of {}",
+       c.num_channels, c.image_size, c.image_size, to_string(pixels.sizes().vec()), c10::toString(pixels.scalar_type()));
 }
 
 void check_ids(const at::Tensor& ids, const ClipConfig& c) {
@@ -46,8 +47,9 @@ void check_ids(const at::Tensor& ids, const ClipConfig& c) {
   }
   const auto [low, high] = at::aminmax(ids);
   if (low.item<int64_t>() < 0 || high.item<int64_t>() >= c.vocab_size) {
-    fail(ErrorCode::InvalidArgument, "token ids run from {} to {}, but the model's vocabulary has {} entries; is this its tokenizer?",
-         low.item<int64_t>(), high.item<int64_t>(), c.vocab_size);
+    fail(ErrorCode::InvalidArgument,
+         "token ids run from {} to {}, but the model's vocabulary has {} entries; is this its tokenizer?", low.item<int64_t>(),
+         high.item<int64_t>(), c.vocab_size);
   }
 }
 

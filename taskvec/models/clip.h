@@ -25,13 +25,15 @@ struct ClipConfig {
   double logit_scale_init_value = 2.6592;
 
   /// From config.json of a Hugging Face CLIP (any size; missing keys have transformers' defaults).
-  /// @throws Error{Unsupported} when model_type is not "clip" (naming `path` and the type), Error{Format} for values out of range.
+  /// @throws Error{Unsupported} when model_type is not "clip" (naming `path` and the type), Error{Format} for values out of
+  /// range.
   static ClipConfig from_json(const nlohmann::json& json, const std::filesystem::path& path);
   nlohmann::json to_json() const;  ///< a complete config.json that transformers loads
 };
 
-/// CLIP (Radford et al. 2021) as pure functions of Hugging Face parameters: vision_model.*, text_model.*, visual_projection.weight,
-/// text_projection.weight, logit_scale. Autograd flows through every parameter that requires it. No hidden state.
+/// CLIP (Radford et al. 2021) as pure functions of Hugging Face parameters: vision_model.*, text_model.*,
+/// visual_projection.weight, text_projection.weight, logit_scale. Autograd flows through every parameter that requires it. No
+/// hidden state.
 class Clip {
  public:
   explicit Clip(ClipConfig config);
@@ -41,7 +43,8 @@ class Clip {
   /// @param pixels  [batch, channels, image_size, image_size], normalised, in the dtype of the parameters
   /// @return        [batch, projection_dim], not L2-normalised
   at::Tensor image_features(const bridge::Params& params, const at::Tensor& pixels) const;
-  /// @param ids  [batch, length <= max_position_embeddings] int64. Causal; pooled at the first eos token (at the largest id for old
+  /// @param ids  [batch, length <= max_position_embeddings] int64. Causal; pooled at the first eos token (at the largest id for
+  /// old
   ///             configs with eos_token_id 2, as transformers does).
   /// @return     [batch, projection_dim], not L2-normalised
   at::Tensor text_features(const bridge::Params& params, const at::Tensor& ids) const;

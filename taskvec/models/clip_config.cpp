@@ -53,8 +53,8 @@ Activation activation(const Section& section) {
   if (word == "quick_gelu") return Activation::QuickGelu;
   if (word == "gelu") return Activation::Gelu;
   if (word == "gelu_new" || word == "gelu_pytorch_tanh") return Activation::GeluTanh;
-  fail(ErrorCode::Unsupported, "{}: 'hidden_act' is '{}': expected quick_gelu, gelu, gelu_new or gelu_pytorch_tanh", section.where,
-       word);
+  fail(ErrorCode::Unsupported, "{}: 'hidden_act' is '{}': expected quick_gelu, gelu, gelu_new or gelu_pytorch_tanh",
+       section.where, word);
 }
 
 const char* word(Activation act) {
@@ -75,8 +75,8 @@ ClipTowerConfig tower(const Section& section, ClipTowerConfig otherwise) {
   result.layer_norm_eps = section.number("layer_norm_eps", otherwise.layer_norm_eps, 0, 1);
   result.hidden_act = activation(section);
   if (result.hidden_size % result.num_attention_heads != 0) {
-    fail(ErrorCode::Format, "{}: 'hidden_size' {} is not a multiple of 'num_attention_heads' {}", section.where, result.hidden_size,
-         result.num_attention_heads);
+    fail(ErrorCode::Format, "{}: 'hidden_size' {} is not a multiple of 'num_attention_heads' {}", section.where,
+         result.hidden_size, result.num_attention_heads);
   }
   return result;
 }
@@ -87,7 +87,8 @@ const Json& tower_json(const Json& json, const std::string& key, const std::file
   for (const std::string& name : {key + "_dict", key}) {
     const auto found = json.find(name);
     if (found == json.end() || found->is_null()) continue;
-    if (!found->is_object()) fail(ErrorCode::Format, "{}: '{}': expected an object, got {}", path.string(), name, found->type_name());
+    if (!found->is_object())
+      fail(ErrorCode::Format, "{}: '{}': expected an object, got {}", path.string(), name, found->type_name());
     return *found;
   }
   return kNone;
@@ -118,7 +119,8 @@ ClipConfig ClipConfig::from_json(const nlohmann::json& json, const std::filesyst
   const Section vision{tower_json(json, "vision_config", path), path.string() + ": vision_config"};
 
   ClipConfig config;
-  config.vision = tower(vision, {.hidden_size = 768, .intermediate_size = 3072, .num_hidden_layers = 12, .num_attention_heads = 12});
+  config.vision =
+      tower(vision, {.hidden_size = 768, .intermediate_size = 3072, .num_hidden_layers = 12, .num_attention_heads = 12});
   config.text = tower(text, {.hidden_size = 512, .intermediate_size = 2048, .num_hidden_layers = 12, .num_attention_heads = 8});
   config.image_size = vision.integer("image_size", 224, 1, 1 << 14);
   config.patch_size = vision.integer("patch_size", 32, 1, 1 << 14);
@@ -131,7 +133,8 @@ ClipConfig ClipConfig::from_json(const nlohmann::json& json, const std::filesyst
   config.projection_dim = top.integer("projection_dim", 512, 1, 1 << 16);
   config.logit_scale_init_value = top.number("logit_scale_init_value", 2.6592, -100, 100);
   if (config.patch_size > config.image_size) {
-    fail(ErrorCode::Format, "{}: 'patch_size' {} is larger than 'image_size' {}", vision.where, config.patch_size, config.image_size);
+    fail(ErrorCode::Format, "{}: 'patch_size' {} is larger than 'image_size' {}", vision.where, config.patch_size,
+         config.image_size);
   }
   return config;
 }

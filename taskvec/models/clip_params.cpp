@@ -37,7 +37,8 @@ ParamSpec make_spec(const ClipConfig& c) {
   const std::string text = "text_model.", vision = "vision_model.";
   spec.params.push_back({"logit_scale", {}, -1, ""});
   spec.params.push_back({text + "embeddings.token_embedding.weight", {c.vocab_size, c.text.hidden_size}, -1, "text"});
-  spec.params.push_back({text + "embeddings.position_embedding.weight", {c.max_position_embeddings, c.text.hidden_size}, -1, "text"});
+  spec.params.push_back(
+      {text + "embeddings.position_embedding.weight", {c.max_position_embeddings, c.text.hidden_size}, -1, "text"});
   add_blocks(spec, c.text, "text");
   add_norm(spec, text + "final_layer_norm", c.text.hidden_size, -1, "text");
 

@@ -14,8 +14,8 @@ void ParamSpec::check(const bridge::Params& given, std::string_view origin) cons
            wanted.name, to_string(wanted.shape), params.size(), did_you_mean(wanted.name, names));
     }
     if (tensor->sizes() != at::IntArrayRef(wanted.shape)) {
-      fail(ErrorCode::Format, "{}: tensor '{}': expected shape {}, got {}; do the weights and config.json belong together?", origin,
-           wanted.name, to_string(wanted.shape), to_string(tensor->sizes().vec()));
+      fail(ErrorCode::Format, "{}: tensor '{}': expected shape {}, got {}; do the weights and config.json belong together?",
+           origin, wanted.name, to_string(wanted.shape), to_string(tensor->sizes().vec()));
     }
     const at::ScalarType type = tensor->scalar_type();
     if (type != at::kFloat && type != at::kDouble && type != at::kHalf && type != at::kBFloat16) {

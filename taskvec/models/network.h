@@ -11,7 +11,7 @@ namespace taskvec::models {
 struct ParamInfo {
   std::string name;  ///< Hugging Face name
   Shape shape;
-  int layer = -1;  ///< block index, -1 outside the blocks
+  int layer = -1;     ///< block index, -1 outside the blocks
   std::string tower;  ///< "vision", "text" or "" (shared, e.g. logit_scale)
 };
 

@@ -36,7 +36,8 @@ at::Tensor mlp(const Weights& weights, Activation act, const at::Tensor& x) {
   Linear fc1 = linear(weights, "fc1"), fc2 = linear(weights, "fc2");
   switch (act) {
     case Activation::QuickGelu: {
-      // h * sigmoid(a h) = silu(a h) / a. Scaling the small weights instead of the large activations leaves one fused pass over these.
+      // h * sigmoid(a h) = silu(a h) / a. Scaling the small weights instead of the large activations leaves one fused pass over
+      // these.
       constexpr double kSlope = 1.702;
       fc1 = {fc1.weight * kSlope, fc1.bias * kSlope};
       fc2.weight = fc2.weight * (1 / kSlope);
@@ -69,8 +70,8 @@ at::Tensor transformer_block(const Weights& weights, const ClipTowerConfig& conf
   return second_half(weights, config, x + apply(linear(attention, "out_proj"), joined));
 }
 
-at::Tensor transformer_block_at(const Weights& weights, const ClipTowerConfig& config, const at::Tensor& x, const at::Tensor& positions,
-                                bool causal) {
+at::Tensor transformer_block_at(const Weights& weights, const ClipTowerConfig& config, const at::Tensor& x,
+                                const at::Tensor& positions, bool causal) {
   const Weights attention = weights.in("self_attn");
   const int64_t batch = x.size(0), length = x.size(1), width = x.size(2);
   const at::Tensor rows = at::arange(batch, positions.options()) * length + positions;

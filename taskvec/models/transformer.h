@@ -25,10 +25,11 @@ at::Tensor layer_norm(const Weights& weights, std::string_view name, const at::T
 /// @return        [batch, length, width]
 at::Tensor transformer_block(const Weights& weights, const ClipTowerConfig& config, const at::Tensor& x, bool causal);
 
-/// The same block, evaluated at one position of each sequence: all that a tower's last block is asked for, at a fraction of the cost.
+/// The same block, evaluated at one position of each sequence: all that a tower's last block is asked for, at a fraction of the
+/// cost.
 /// @param positions  [batch] int64
 /// @return           [batch, width]
-at::Tensor transformer_block_at(const Weights& weights, const ClipTowerConfig& config, const at::Tensor& x, const at::Tensor& positions,
-                                bool causal);
+at::Tensor transformer_block_at(const Weights& weights, const ClipTowerConfig& config, const at::Tensor& x,
+                                const at::Tensor& positions, bool causal);
 
 }  // namespace taskvec::models

@@ -5,8 +5,8 @@
 
 namespace taskvec::train {
 
-/// The zero-shot classification head of CLIP: for each class, every prompt template -> text encoder -> L2-normalise -> mean over the
-/// templates -> L2-normalise; times exp(logit_scale). Source: Radford et al. 2021, 3.1.4; Ilharco et al. 2023, appendix B.
+/// The zero-shot classification head of CLIP: for each class, every prompt template -> text encoder -> L2-normalise -> mean over
+/// the templates -> L2-normalise; times exp(logit_scale). Source: Radford et al. 2021, 3.1.4; Ilharco et al. 2023, appendix B.
 /// @return [projection_dim, classes] float32, detached; logits = normalised image features x head
 at::Tensor zero_shot_head(const models::Clip& network, const bridge::Params& params, const std::filesystem::path& model_folder,
                           const data::Task& task);

@@ -4,7 +4,8 @@
 
 namespace taskvec::train {
 
-/// lr * (step + 1) / warmup below warmup, else lr * (1 + cos(pi * (step - warmup) / (steps - warmup))) / 2. Source: the papers' code.
+/// lr * (step + 1) / warmup below warmup, else lr * (1 + cos(pi * (step - warmup) / (steps - warmup))) / 2. Source: the papers'
+/// code.
 double cosine_schedule(double learning_rate, int64_t step, int64_t steps, int64_t warmup);
 
 /// AdamW (Loshchilov and Hutter 2019) over named tensors, updated in place by libtorch's fused kernel.
