@@ -15,7 +15,7 @@ setup:
 	@tools/setup
 
 build: setup
-	@cmake --preset release --log-level=WARNING
+	@cmake --preset release --log-level=WARNING >/dev/null
 	@cmake --build --preset release --target taskvec
 
 demo: build
@@ -23,19 +23,19 @@ demo: build
 
 test:
 	@tools/setup --test
-	@cmake --preset release --log-level=WARNING
+	@cmake --preset release --log-level=WARNING >/dev/null
 	@cmake --build --preset release
 	@ctest --preset release -LE slow
 
 bench:
 	@tools/setup
-	@cmake --preset bench --log-level=WARNING
+	@cmake --preset bench --log-level=WARNING >/dev/null
 	@cmake --build --preset bench
 	@bench/run build/bench
 
 core-only:
 	@tools/setup --core
-	@cmake --preset core-only --log-level=WARNING
+	@cmake --preset core-only --log-level=WARNING >/dev/null
 	@cmake --build --preset core-only
 	@ctest --preset core-only -LE slow
 
