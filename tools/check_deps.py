@@ -26,7 +26,7 @@ LADDER = {
     "data": ["bridge", "text"],
     "models": ["bridge"],
     "spectral": ["methods", "bridge"],
-    "train": ["models", "data"],
+    "train": ["models", "data", "report"],
     "tangent": ["models", "train"],
     "eval": ["models", "data", "edit", "train", "tangent", "search", "report"],
     "patch": ["eval", "train", "search"],
