@@ -23,10 +23,10 @@ size_t edit_distance(std::string_view a, std::string_view b) {
 }  // namespace
 
 std::string nearest(std::string_view name, std::span<const std::string> candidates) {
-  // A misspelling changes a third of a word at most; names longer than this are not worth the quadratic time.
+  // A misspelling changes two letters or a third of a word; names longer than this are not worth the quadratic time.
   constexpr size_t kLongest = 256;
   if (name.size() > kLongest) return "";
-  size_t best = std::max<size_t>(1, name.size() / 3) + 1;
+  size_t best = std::min(name.size(), std::max<size_t>(2, name.size() / 3) + 1);
   std::string result;
   for (const auto& candidate : candidates) {
     const size_t gap = std::max(candidate.size(), name.size()) - std::min(candidate.size(), name.size());

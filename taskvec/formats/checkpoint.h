@@ -65,8 +65,8 @@ class Checkpoint {
   mutable std::shared_ptr<const std::string> fingerprint_;  // accessed with std::atomic_load/store
 };
 
-/// Opens a checkpoint: a .safetensors file, a folder with model.safetensors or with model.safetensors.index.json, or an index file.
-/// The format is recognised by content, never by extension alone. Every rule of the format is checked before this returns.
+/// Opens a checkpoint: a .safetensors file, a folder with model.safetensors or with model.safetensors.index.json, or an index
+/// file. The format is recognised by content, never by extension alone. Every rule of the format is checked before this returns.
 /// @throws Error{NotFound | Format | Io | Unsupported} naming the file, the tensor and the rule.
 std::shared_ptr<const Checkpoint> open(const std::filesystem::path& path);
 

@@ -1,0 +1,79 @@
+#include "taskvec/core/error.h"
+#include "taskvec/formats/safetensors.h"
+
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+namespace taskvec::formats {
+namespace {
+
+namespace fs = std::filesystem;
+
+bool starts_with(std::span<const std::byte> bytes, std::string_view magic) {
+  return bytes.size() >= magic.size() && std::memcmp(bytes.data(), magic.data(), magic.size()) == 0;
+}
+
+/// What a file that is no safetensors file looks like, "" when it looks like nothing known.
+std::string_view recognise(std::span<const std::byte> bytes) {
+  if (starts_with(bytes, "GGUF")) return "a GGUF file";
+  if (starts_with(bytes, "PK\x03\x04")) return "a zip archive (a PyTorch checkpoint or npz?)";
+  if (starts_with(bytes, "\x80\x02") || starts_with(bytes, "\x80\x04")) return "a Python pickle (an old PyTorch checkpoint?)";
+  if (starts_with(bytes, "\x93NUMPY")) return "a numpy array";
+  return "";
+}
+
+bool is_safetensors(std::span<const std::byte> bytes) { return bytes.size() > 8 && bytes[8] == std::byte{'{'}; }
+
+/// Files that are weights or belong to another format; everything else of a model folder is carried along.
+bool is_weights(const fs::path& file) {
+  static constexpr std::array kExtensions{".safetensors", ".bin",     ".pt",   ".pth", ".ckpt", ".gguf",
+                                          ".h5",          ".msgpack", ".onnx", ".npz", ".pkl"};
+  const std::string name = file.filename().string();
+  return std::find(kExtensions.begin(), kExtensions.end(), file.extension()) != kExtensions.end() ||
+         name.ends_with(".index.json");
+}
+
+constexpr uintmax_t kMaxSidecarBytes = uintmax_t{256} << 20;
+
+std::vector<fs::path> sidecars(const fs::path& folder) {
+  std::vector<fs::path> files;
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    const std::string name = entry.path().filename().string();
+    // What taskvec writes about a run belongs to that run.
+    if (!entry.is_regular_file() || name.front() == '.' || name == "run.json" || entry.path().extension() == ".jsonl") continue;
+    if (!is_weights(entry.path()) && entry.file_size() <= kMaxSidecarBytes) files.push_back(entry.path());
+  }
+  std::sort(files.begin(), files.end());
+  return files;
+}
+
+std::shared_ptr<const Checkpoint> open_folder(const fs::path& folder) {
+  const fs::path index = folder / "model.safetensors.index.json", lone = folder / "model.safetensors";
+  if (fs::exists(lone)) return open_safetensors(folder, MappedFile::open(lone), sidecars(folder));
+  if (fs::exists(index)) return open_sharded(folder, index, sidecars(folder));
+  std::vector<std::string> found;
+  for (const auto& entry : fs::directory_iterator(folder)) found.push_back(entry.path().filename().string());
+  std::sort(found.begin(), found.end());
+  if (found.size() > 8) found.resize(8);
+  fail(ErrorCode::NotFound, "{} has neither model.safetensors nor model.safetensors.index.json; it holds: {}", folder.string(),
+       found.empty() ? "nothing" : fmt::format("{}", fmt::join(found, ", ")));
+}
+
+}  // namespace
+
+std::shared_ptr<const Checkpoint> open(const fs::path& path) {
+  std::error_code error;
+  if (fs::is_directory(path, error)) return open_folder(path);
+  auto file = MappedFile::open(path);
+  const auto bytes = file->bytes();
+  if (const auto what = recognise(bytes); !what.empty())
+    fail(ErrorCode::Unsupported, "{} is {}; taskvec reads safetensors, so convert it first", path.string(), what);
+  if (!is_safetensors(bytes) && !bytes.empty() && bytes[0] == std::byte{'{'})
+    return open_sharded(path, path, sidecars(path.parent_path().empty() ? "." : path.parent_path()));
+  return open_safetensors(path, std::move(file), {});
+}
+
+}  // namespace taskvec::formats

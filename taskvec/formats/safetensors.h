@@ -1,0 +1,35 @@
+#pragma once
+
+#include "taskvec/formats/checkpoint.h"
+
+#include <string>
+#include <vector>
+
+namespace taskvec::formats {
+
+/// The reference implementation's bound on the JSON header.
+constexpr uint64_t kMaxHeaderBytes = 100'000'000;
+
+/// The header of one safetensors file, checked: every rule of the format holds when this returns. Names the file and the rule
+/// otherwise.
+struct SafetensorsHeader {
+  std::vector<TensorEntry> tensors;  ///< in order of their bytes; offsets from the start of the file
+  std::map<std::string, std::string> metadata;
+};
+
+/// @throws Error{Format} for a broken rule, Error{Unsupported} for a dtype that taskvec lacks
+SafetensorsHeader read_safetensors_header(const MappedFile& file);
+
+/// The eight length bytes and the JSON, padded with spaces to a multiple of eight, for tensors laid out one after the other.
+/// @param tensors  name, dtype and shape in on-disk order; their offsets are filled in, relative to the start of the file
+std::string make_safetensors_header(std::vector<TensorEntry>& tensors, const std::map<std::string, std::string>& metadata);
+
+/// A lone .safetensors file. @param sidecars  of the folder it stands for
+std::shared_ptr<const Checkpoint> open_safetensors(const std::filesystem::path& path, std::shared_ptr<const MappedFile> file,
+                                                   std::vector<std::filesystem::path> sidecars);
+
+/// The files that a model.safetensors.index.json names, as one checkpoint.
+std::shared_ptr<const Checkpoint> open_sharded(const std::filesystem::path& path, const std::filesystem::path& index,
+                                               std::vector<std::filesystem::path> sidecars);
+
+}  // namespace taskvec::formats

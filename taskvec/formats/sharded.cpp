@@ -1,0 +1,118 @@
+#include "taskvec/core/atomic_file.h"
+#include "taskvec/core/error.h"
+#include "taskvec/formats/safetensors.h"
+
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+#include <set>
+
+namespace taskvec::formats {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// One or more safetensors files as one checkpoint.
+class SafetensorsCheckpoint : public Checkpoint {
+ public:
+  SafetensorsCheckpoint(fs::path path, Manifest manifest, std::vector<std::shared_ptr<const MappedFile>> files)
+      : files_(std::move(files)) {
+    path_ = std::move(path);
+    manifest_ = std::move(manifest);
+    for (size_t i = 0; i < manifest_.tensors.size(); ++i) manifest_.index.emplace(manifest_.tensors[i].name, i);
+  }
+
+  MappedTensor tensor(std::string_view name) const override {
+    const TensorEntry* entry = manifest_.find(name);
+    if (entry == nullptr) {
+      std::vector<std::string> names;
+      for (const auto& candidate : manifest_.tensors) names.push_back(candidate.name);
+      fail(ErrorCode::NotFound, "{} has no tensor '{}'{}", path_.string(), name, did_you_mean(name, names));
+    }
+    const auto& file = files_[static_cast<size_t>(entry->file)];
+    const auto bytes = file->bytes().subspan(entry->offset, static_cast<size_t>(entry->info.nbytes()));
+    return {{entry->info, bytes}, file};
+  }
+
+  void check_unchanged() const override {
+    for (const auto& file : files_) file->check_unchanged();
+  }
+
+ private:
+  std::vector<std::shared_ptr<const MappedFile>> files_;
+};
+
+/// Shard file of each tensor, from the index. Shards are names of files beside it: an index cannot reach outside of its folder.
+std::map<std::string, std::string> read_weight_map(const fs::path& index) {
+  const auto json = nlohmann::json::parse(read_file(index), nullptr, /*allow_exceptions=*/false);
+  if (json.is_discarded()) fail(ErrorCode::Format, "{} is not valid JSON", index.string());
+  if (!json.is_object() || !json.contains("weight_map") || !json["weight_map"].is_object())
+    fail(ErrorCode::Format, "{} has no 'weight_map' from tensor names to files", index.string());
+  std::map<std::string, std::string> map;
+  for (const auto& [name, file] : json["weight_map"].items()) {
+    if (!file.is_string()) fail(ErrorCode::Format, "{}: tensor '{}' has no file name", index.string(), name);
+    const auto text = file.get<std::string>();
+    const fs::path shard(text);
+    if (text.empty() || text == "." || text == ".." || shard.is_absolute() || shard.filename() != shard ||
+        text.find('\0') != std::string::npos)
+      fail(ErrorCode::Format, "{}: shard '{}' is not the name of a file in the same folder", index.string(), text);
+    map.emplace(name, text);
+  }
+  if (map.empty()) fail(ErrorCode::Format, "{}: the weight_map names no tensors", index.string());
+  return map;
+}
+
+}  // namespace
+
+std::shared_ptr<const Checkpoint> open_safetensors(const fs::path& path, std::shared_ptr<const MappedFile> file,
+                                                   std::vector<fs::path> sidecars) {
+  auto header = read_safetensors_header(*file);
+  Manifest manifest;
+  manifest.format = "safetensors";
+  manifest.tensors = std::move(header.tensors);
+  manifest.metadata = std::move(header.metadata);
+  manifest.files = {file->path()};
+  manifest.sidecars = std::move(sidecars);
+  return std::make_shared<SafetensorsCheckpoint>(path, std::move(manifest), std::vector{std::move(file)});
+}
+
+std::shared_ptr<const Checkpoint> open_sharded(const fs::path& path, const fs::path& index, std::vector<fs::path> sidecars) {
+  const auto weight_map = read_weight_map(index);
+  std::set<std::string> shards;
+  for (const auto& [name, shard] : weight_map) shards.insert(shard);
+
+  Manifest manifest;
+  manifest.format = "sharded safetensors";
+  manifest.sidecars = std::move(sidecars);
+  std::vector<std::shared_ptr<const MappedFile>> files;
+  std::set<std::string> seen;
+  for (const auto& shard : shards) {
+    const fs::path shard_path = index.parent_path() / shard;
+    std::error_code error;
+    if (!fs::exists(shard_path, error))
+      fail(ErrorCode::NotFound, "{} names shard '{}', but there is no such file", index.string(), shard);
+    auto file = MappedFile::open(shard_path);
+    auto header = read_safetensors_header(*file);
+    if (files.empty()) manifest.metadata = std::move(header.metadata);
+    for (auto& tensor : header.tensors) {
+      const auto listed = weight_map.find(tensor.name);
+      if (listed == weight_map.end())
+        fail(ErrorCode::Format, "{} holds tensor '{}', which {} does not list", shard_path.string(), tensor.name, index.string());
+      if (!seen.insert(tensor.name).second)
+        fail(ErrorCode::Format, "tensor '{}' is in two shards: {} and another", tensor.name, shard_path.string());
+      if (listed->second != shard)
+        fail(ErrorCode::Format, "{} says that tensor '{}' is in '{}', but it is in '{}'", index.string(), tensor.name,
+             listed->second, shard);
+      tensor.file = static_cast<int>(files.size());
+      manifest.tensors.push_back(std::move(tensor));
+    }
+    manifest.files.push_back(shard_path);
+    files.push_back(std::move(file));
+  }
+  for (const auto& [name, shard] : weight_map)
+    if (!seen.contains(name))
+      fail(ErrorCode::Format, "{} says that tensor '{}' is in '{}', but it is not", index.string(), name, shard);
+  return std::make_shared<SafetensorsCheckpoint>(path, std::move(manifest), std::move(files));
+}
+
+}  // namespace taskvec::formats

@@ -1,0 +1,125 @@
+#include "taskvec/core/atomic_file.h"
+#include "taskvec/core/error.h"
+#include "taskvec/core/fingerprint.h"
+#include "taskvec/core/glob.h"
+#include "taskvec/core/parallel.h"
+#include "taskvec/core/random.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <filesystem>
+
+namespace taskvec {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Known answers of Random123's kat_vectors for philox4x32-10: counter and key all zero, and all ones.
+TEST(Philox, GivesTheKnownAnswers) {
+  EXPECT_EQ(Philox(0, uint64_t{0}).block(0), (std::array<uint32_t, 4>{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}));
+  EXPECT_EQ(Philox(~uint64_t{0}, ~uint64_t{0}).block(~uint64_t{0}),
+            (std::array<uint32_t, 4>{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}));
+}
+
+TEST(Philox, UniformIsInTheHalfOpenUnitInterval) {
+  const Philox random(7, "a tensor");
+  double sum = 0;
+  for (uint64_t i = 0; i < 10'000; ++i) {
+    const double value = random.uniform(i);
+    ASSERT_GE(value, 0);
+    ASSERT_LT(value, 1);
+    sum += value;
+  }
+  EXPECT_NEAR(sum / 10'000, 0.5, 0.02);  // four standard errors are 0.012
+}
+
+// XXH3-128 of nothing, from the xxHash specification.
+TEST(FingerprintTest, OfNothingIsTheSpecifications) { EXPECT_EQ(fingerprint(""), "99aa06d3014798d86001c324468d497f"); }
+
+TEST(GlobTest, MatchesAsAShellDoes) {
+  EXPECT_TRUE(Glob("vision_model.*").matches("vision_model.encoder.0"));
+  EXPECT_FALSE(Glob("vision_model.*").matches("text_model.encoder.0"));
+  EXPECT_TRUE(Glob("*.layers.[0-3].*").matches("a.layers.2.b"));
+  EXPECT_FALSE(Glob("*.layers.[!0-3].*").matches("a.layers.2.b"));
+  EXPECT_TRUE(Glob("{a,b?}x").matches("bcx"));
+  EXPECT_FALSE(Glob("{a,b?}x").matches("bx"));
+  EXPECT_THROW(Glob("[a"), Error);
+  EXPECT_THROW(Glob("{a"), Error);
+}
+
+TEST(Nearest, SuggestsMisspellingsOnly) {
+  const std::vector<std::string> names{"mnist", "fashion-mnist"};
+  EXPECT_EQ(nearest("mnsit", names), "mnist");
+  EXPECT_EQ(nearest("glyphs", names), "");
+}
+
+TEST(ParallelFor, CallsEveryIndexOnceAndRethrows) {
+  for (const int threads : {1, 2, 7}) {
+    set_thread_count(threads);
+    std::vector<std::atomic<int>> calls(1000);
+    parallel_for(1000, [&](int64_t i) { ++calls[static_cast<size_t>(i)]; });
+    for (const auto& count : calls) ASSERT_EQ(count, 1);
+    EXPECT_THROW(parallel_for(100,
+                              [](int64_t i) {
+                                if (i == 50) fail(ErrorCode::Numeric, "stop");
+                              }),
+                 Error);
+  }
+  set_thread_count(0);
+}
+
+class AtomicFileTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::string pattern = (fs::temp_directory_path() / "atomic_file_test.XXXXXX").string();
+    folder_ = ::mkdtemp(pattern.data());
+  }
+  void TearDown() override { fs::remove_all(folder_); }
+  fs::path folder_;
+};
+
+TEST_F(AtomicFileTest, KeepsTheOldFileUntilCommit) {
+  write_file_atomically(folder_ / "f", "old");
+  {
+    AtomicFile file(folder_ / "f", 3);
+    file.write_at(0, std::as_bytes(std::span(std::string_view("new"))));
+    EXPECT_EQ(read_file(folder_ / "f"), "old");
+  }
+  EXPECT_EQ(read_file(folder_ / "f"), "old");
+  write_file_atomically(folder_ / "f", "newer");
+  EXPECT_EQ(read_file(folder_ / "f"), "newer");
+  EXPECT_EQ(std::distance(fs::directory_iterator(folder_), fs::directory_iterator()), 1);
+}
+
+TEST_F(AtomicFileTest, RemovesWhatAKilledRunLeftButNotWhatALivingOneHolds) {
+  write_file_atomically(folder_ / ".f.taskvec-abcdef", "left behind");
+  AtomicFile living(folder_ / "f", 1);
+  AtomicFile second(folder_ / "f", 1);
+  EXPECT_FALSE(fs::exists(folder_ / ".f.taskvec-abcdef"));
+  EXPECT_EQ(std::distance(fs::directory_iterator(folder_), fs::directory_iterator()), 2);
+}
+
+TEST_F(AtomicFileTest, AnImpossibleSizeSaysSo) {
+  try {
+    AtomicFile(folder_ / "f", uint64_t{1} << 60);
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), testing::HasSubstr("cannot write"));
+  }
+  EXPECT_TRUE(fs::is_empty(folder_));
+}
+
+TEST_F(AtomicFileTest, AFolderReplacesTheOldOneWhole) {
+  for (const char* contents : {"one", "two"}) {
+    AtomicFolder folder(folder_ / "d");
+    write_file_atomically(folder.path() / "f", contents);
+    folder.commit();
+    EXPECT_EQ(read_file(folder_ / "d" / "f"), contents);
+  }
+  EXPECT_EQ(std::distance(fs::directory_iterator(folder_), fs::directory_iterator()), 1);
+}
+
+}  // namespace
+}  // namespace taskvec
