@@ -4,6 +4,8 @@
 #include "taskvec/models/clip.h"
 
 #include <filesystem>
+#include <functional>
+#include <string>
 
 namespace taskvec::train {
 
@@ -12,10 +14,12 @@ struct FinetuneOptions {
   int64_t steps = 300, batch = 128, warmup = 20;
   double learning_rate = 3e-4, weight_decay = 0.1, clip = 1.0, label_smoothing = 0.0;
   uint64_t seed = 0;
-  int64_t save_steps = 0;        ///< also keep OUT/checkpoints/step-N every so many steps; 0: none
-  int64_t resume_every = 100;    ///< steps between the snapshots that a killed run resumes from
-  bool force = false;            ///< start anew over a finished run
+  int64_t save_steps = 0;      ///< also keep OUT/checkpoints/step-N every so many steps; 0: none
+  int64_t resume_every = 100;  ///< steps between the snapshots that a killed run resumes from
+  std::string device = "cpu";  ///< "cpu", "cuda", "cuda:1"
+  bool force = false;          ///< start anew over a finished run
   bool quiet = false;
+  std::function<void(int64_t step, double loss)> on_step;  ///< called after each step, counted from 1; may throw to stop
 };
 
 struct FinetuneResult {
@@ -25,10 +29,12 @@ struct FinetuneResult {
   bool already_done = false;
 };
 
-/// Fine-tunes the image encoder of a CLIP on the train split of a task under its frozen zero-shot head and writes `output` as a complete
-/// Hugging Face folder with run.json and metrics.jsonl. Killed runs resume from their last snapshot with the same bytes as a run without
-/// interruption (same machine and thread count).
-/// @throws Error{Numeric} when the loss is not finite (naming the step), Error as the loaders do.
+/// Fine-tunes the image encoder of a CLIP on the train split of a task under its frozen zero-shot head and writes `output` as a
+/// complete Hugging Face folder with run.json and metrics.jsonl, in the dtypes of the model. Killed runs resume from their last
+/// snapshot with the same bytes as a run without interruption (same machine and thread count). Trains in float32.
+/// @throws Error{Numeric} when the loss is not finite (naming the step), Error{InvalidArgument} for options out of range and for
+/// an
+///         output folder that holds something else, Error as the loaders do.
 FinetuneResult finetune(const std::filesystem::path& model, const data::Task& task, const std::filesystem::path& output,
                         const FinetuneOptions& options);
 

@@ -1,0 +1,189 @@
+#include "taskvec/train/finetune.h"
+
+#include "taskvec/bridge/device.h"
+#include "taskvec/core/error.h"
+#include "taskvec/core/progress.h"
+#include "taskvec/core/version.h"
+#include "taskvec/train/head.h"
+#include "taskvec/train/optimiser.h"
+#include "taskvec/train/run_folder.h"
+#include "taskvec/train/step.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <numeric>
+
+namespace taskvec::train {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+void check(const FinetuneOptions& o) {
+  const auto require = [](bool good, const char* what, const auto& got, const char* wanted) {
+    if (!good) fail(ErrorCode::InvalidArgument, "fine-tuning: {} is {}, expected {}", what, got, wanted);
+  };
+  require(o.steps >= 1 && o.steps <= 100'000'000, "steps", o.steps, "1 to 100000000");
+  require(o.batch >= 1 && o.batch <= 1 << 20, "batch", o.batch, "1 to 1048576");
+  require(o.warmup >= 0 && o.warmup <= o.steps, "warmup", o.warmup, "0 to the number of steps");
+  require(std::isfinite(o.learning_rate) && o.learning_rate > 0, "learning rate", o.learning_rate, "a number above 0");
+  require(std::isfinite(o.weight_decay) && o.weight_decay >= 0, "weight decay", o.weight_decay, "0 or more");
+  require(std::isfinite(o.clip) && o.clip >= 0, "clip", o.clip, "0 (off) or more");
+  require(o.label_smoothing >= 0 && o.label_smoothing < 1, "label smoothing", o.label_smoothing, "0 to below 1");
+  require(o.save_steps >= 0, "save steps", o.save_steps, "0 (none) or more");
+  require(o.resume_every >= 1, "steps between snapshots", o.resume_every, "1 or more");
+}
+
+json asked(const models::ClipModel& model, const data::Task& task, const data::Dataset& data, const FinetuneOptions& o) {
+  return {{"command", "finetune"},
+          {"model", model.checkpoint->fingerprint()},
+          {"task", task.name},
+          {"classes", task.classes},
+          {"templates", task.templates},
+          {"split", data::name(data::Split::Train)},
+          {"data", data.fingerprint()},
+          {"steps", o.steps},
+          {"batch", o.batch},
+          {"warmup", o.warmup},
+          {"learning_rate", o.learning_rate},
+          {"weight_decay", o.weight_decay},
+          {"clip", o.clip},
+          {"label_smoothing", o.label_smoothing},
+          {"seed", o.seed},
+          {"save_steps", o.save_steps}};
+}
+
+std::map<std::string, std::string> provenance(const models::ClipModel& model, const data::Task& task, const FinetuneOptions& o,
+                                              int64_t step) {
+  return {{"taskvec.command", "finetune"},
+          {"taskvec.version", std::string(version())},
+          {"taskvec.finetuned_from", model.checkpoint->fingerprint()},
+          {"taskvec.task", task.name},
+          {"taskvec.seed", std::to_string(o.seed)},
+          {"taskvec.steps", std::to_string(step)}};
+}
+
+/// The image encoder as leaf tensors of our own, in float32.
+bridge::Params trainable(const bridge::Params& params, at::Device device) {
+  return params.filter(models::Clip::is_image_encoder).map([&](const std::string&, const at::Tensor& tensor) {
+    return tensor.to(device, at::kFloat, /*non_blocking=*/false, /*copy=*/true).requires_grad_();
+  });
+}
+
+/// What goes to disk: the trained tensors in the dtypes that the model came in.
+bridge::Params stored(const bridge::Params& encoder, const bridge::Params& original, const fs::path& folder) {
+  return encoder.map([&](const std::string& name, const at::Tensor& tensor) {
+    const at::Tensor result = tensor.detach().cpu().to(original.at(name).scalar_type());
+    if (!result.isfinite().all().item<bool>()) {
+      fail(ErrorCode::Numeric, "{}: tensor '{}' is not finite after training in {}; try a lower learning rate", folder.string(),
+           name, c10::toString(result.scalar_type()));
+    }
+    return result;
+  });
+}
+
+bridge::Params with_state(const bridge::Params& encoder, const AdamW& optimiser) {
+  bridge::Params all = encoder;
+  for (const auto& [name, tensor] : optimiser.state()) all.add(name, tensor);
+  return all;
+}
+
+void check_finite(double loss, double norm, int64_t step, const FinetuneOptions& options) {
+  if (std::isfinite(loss) && std::isfinite(norm)) return;
+  fail(ErrorCode::Numeric,
+       "fine-tuning: step {} of {}: the loss is {} and the gradient's norm {}; the learning rate {} is probably too high: start "
+       "anew "
+       "with a lower one and --force",
+       step, options.steps, loss, norm, options.learning_rate);
+}
+
+double mean_of_last(const std::vector<json>& metrics, size_t count) {
+  const size_t n = std::min(count, metrics.size());
+  double sum = 0;
+  for (size_t i = metrics.size() - n; i < metrics.size(); ++i) sum += metrics[i].value("loss", 0.0);
+  return n == 0 ? 0 : sum / static_cast<double>(n);
+}
+
+/// Everything that a step needs and that does not change while training.
+struct Job {
+  const models::ClipModel& model;
+  const data::Task& task;
+  const data::Loader& loader;
+  const FinetuneOptions& options;
+  RunFolder& run;
+};
+
+void train(const Job& job) {
+  const FinetuneOptions& o = job.options;
+  const at::Device device = bridge::parse_device(o.device);
+  const at::Tensor head = zero_shot_head(job.model.network, job.model.params, job.model.path, job.task).to(device);
+  const bridge::Params encoder = trainable(job.model.params, device);
+  AdamW optimiser(encoder, {.weight_decay = o.weight_decay, .clip = o.clip});
+
+  int64_t step = 0;
+  if (const auto snapshot = job.run.resume()) {
+    const at::NoGradGuard no_grad;
+    for (const auto& [name, tensor] : encoder) tensor.copy_(snapshot->state.at(name));
+    optimiser.restore(snapshot->state);
+    step = snapshot->step;
+  }
+
+  std::optional<Progress> progress;
+  if (!o.quiet) progress.emplace("fine-tuning on " + job.task.name, o.steps, "steps");
+  if (progress && step > 0) progress->add(step);
+  BatchOrder order(job.loader.size(), o.batch, o.seed);
+  while (step < o.steps) {
+    const std::vector<int64_t> batch = order.indices(step);
+    const at::Tensor pixels = job.loader.images(batch).to(device), labels = job.loader.labels(batch).to(device);
+    Gradients result = image_encoder_gradients(job.model.network, encoder, pixels, labels, head, o.label_smoothing);
+    const double rate = cosine_schedule(o.learning_rate, step, o.steps, o.warmup);
+    const double norm = optimiser.step(std::move(result.grads), rate);
+    ++step;
+    check_finite(result.loss, norm, step, o);
+    job.run.record({{"step", step}, {"loss", result.loss}, {"lr", rate}, {"grad_norm", norm}});
+
+    if (o.save_steps > 0 && step % o.save_steps == 0) {
+      job.run.save_checkpoint(step, stored(encoder, job.model.params, job.run.path()), provenance(job.model, job.task, o, step),
+                              *job.model.checkpoint);
+    }
+    if (step % o.resume_every == 0 && step < o.steps) job.run.snapshot(step, with_state(encoder, optimiser));
+    if (progress) {
+      progress->note(fmt::format("loss {:.3f}", result.loss));
+      progress->add(1);
+    }
+    if (o.on_step) o.on_step(step, result.loss);
+  }
+  job.run.finish(stored(encoder, job.model.params, job.run.path()), provenance(job.model, job.task, o, o.steps),
+                 job.model.checkpoint.get(), {{"final_loss", mean_of_last(job.run.metrics(), 20)}, {"steps", o.steps}});
+}
+
+}  // namespace
+
+FinetuneResult finetune(const fs::path& model_path, const data::Task& task, const fs::path& output,
+                        const FinetuneOptions& options) {
+  const auto start = std::chrono::steady_clock::now();
+  check(options);
+  bridge::configure_torch();
+  std::error_code none;
+  if (fs::equivalent(model_path, output, none)) {
+    fail(ErrorCode::InvalidArgument, "{}: the output folder is the model itself; choose another folder", output.string());
+  }
+  const models::ClipModel model = models::open_clip(model_path);
+  const auto dataset = data::open_dataset(task, data::Split::Train);
+  const json about = {{"model", fs::absolute(model_path).lexically_normal().string()}, {"task", task.file.string()}};
+  RunFolder run(output, asked(model, task, *dataset, options), about, options.force);
+
+  FinetuneResult result;
+  result.already_done = run.result().has_value();
+  if (!result.already_done) {
+    const data::Loader loader(dataset, data::Preprocess::open(model.path, model.network.config().image_size));
+    train({model, task, loader, options, run});
+  }
+  result.final_loss = run.result()->value("final_loss", 0.0);
+  result.steps = run.result()->value("steps", int64_t{0});
+  result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return result;
+}
+
+}  // namespace taskvec::train

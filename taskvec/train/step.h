@@ -1,0 +1,38 @@
+#pragma once
+
+#include "taskvec/models/clip.h"
+
+#include <cstdint>
+#include <vector>
+
+namespace taskvec::train {
+
+/// A value of the loss and where it falls fastest.
+struct Gradients {
+  double loss = 0;
+  std::vector<at::Tensor> grads;  ///< in the order of the parameters
+};
+
+/// Mean cross entropy of CLIP's image encoder under a frozen zero-shot head, and its gradients.
+/// @param encoder  the image encoder's parameters: leaf tensors that require gradients
+/// @param pixels   [batch, channels, size, size], normalised
+/// @param labels   [batch] int64
+/// @param head     [projection_dim, classes], of zero_shot_head()
+Gradients image_encoder_gradients(const models::Clip& network, const bridge::Params& encoder, const at::Tensor& pixels,
+                                  const at::Tensor& labels, const at::Tensor& head, double label_smoothing);
+
+/// Which samples a training step sees: an endless run through the epochs, each a permutation of its own, so that a step's batch
+/// is a function of (samples, batch, seed, step) alone.
+class BatchOrder {
+ public:
+  BatchOrder(int64_t samples, int64_t batch, uint64_t seed) : samples_(samples), batch_(batch), seed_(seed) {}
+  std::vector<int64_t> indices(int64_t step);
+
+ private:
+  int64_t samples_, batch_;
+  uint64_t seed_;
+  int64_t epoch_ = -1;
+  std::vector<int64_t> order_;  // of epoch_
+};
+
+}  // namespace taskvec::train
