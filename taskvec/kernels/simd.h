@@ -6,7 +6,8 @@
 namespace taskvec::kernels {
 
 /// The SIMD level that kernels run at, e.g. "AVX2": the best that the CPU has, or the one that TASKVEC_SIMD names.
-/// @throws Error{InvalidArgument} when TASKVEC_SIMD names a level that this build or CPU lacks; the message lists those there are.
+/// @throws Error{InvalidArgument} when TASKVEC_SIMD names a level that this build or CPU lacks; the message lists those there
+/// are.
 std::string simd_level();
 /// All levels that this build and CPU support, best first.
 std::vector<std::string> simd_levels();

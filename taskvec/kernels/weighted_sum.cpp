@@ -1,0 +1,159 @@
+#include "taskvec/kernels/weighted_sum.h"
+
+#include "taskvec/kernels/convert.h"
+#include "taskvec/kernels/simd.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "taskvec/kernels/weighted_sum.cpp"
+#include <hwy/foreach_target.h>
+// The order matters: what follows is compiled once for every SIMD level.
+#include <hwy/highway.h>
+
+HWY_BEFORE_NAMESPACE();
+namespace taskvec::kernels::HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+/// sum[i] := (first ? 0 : sum[i]) + coefficient * x[i], product and sum rounded one after the other.
+template <typename T>
+HWY_INLINE void accumulate(T coefficient, const T* HWY_RESTRICT x, T* HWY_RESTRICT sum, size_t n, bool first) {
+  const hn::ScalableTag<T> d;
+  const auto c = hn::Set(d, coefficient);
+  const size_t lanes = hn::Lanes(d);
+  size_t i = 0;
+  for (; i + lanes <= n; i += lanes) {
+    const auto product = hn::Mul(c, hn::LoadU(d, x + i));
+    hn::StoreU(first ? product : hn::Add(hn::LoadU(d, sum + i), product), d, sum + i);
+  }
+  for (; i < n; ++i) {
+    const T product = coefficient * x[i];
+    sum[i] = first ? product : sum[i] + product;
+  }
+}
+
+void accumulate_f32(float coefficient, const float* x, float* sum, size_t n, bool first) {
+  accumulate(coefficient, x, sum, n, first);
+}
+void accumulate_f64(double coefficient, const double* x, double* sum, size_t n, bool first) {
+  accumulate(coefficient, x, sum, n, first);
+}
+
+/// The hot case without a detour through memory: bfloat16 is the upper half of a float32.
+void accumulate_bf16(float coefficient, const uint16_t* HWY_RESTRICT x, float* HWY_RESTRICT sum, size_t n, bool first) {
+  const hn::ScalableTag<float> d;
+  const hn::RebindToUnsigned<decltype(d)> du;
+  const hn::Rebind<uint16_t, decltype(d)> d16;
+  const auto c = hn::Set(d, coefficient);
+  const size_t lanes = hn::Lanes(d);
+  size_t i = 0;
+  for (; i + lanes <= n; i += lanes) {
+    const auto bits = hn::ShiftLeft<16>(hn::PromoteTo(du, hn::LoadU(d16, x + i)));
+    const auto product = hn::Mul(c, hn::BitCast(d, bits));
+    hn::StoreU(first ? product : hn::Add(hn::LoadU(d, sum + i), product), d, sum + i);
+  }
+  for (; i < n; ++i) {
+    const uint32_t bits = uint32_t{x[i]} << 16;
+    float value;
+    std::memcpy(&value, &bits, sizeof value);
+    const float product = coefficient * value;
+    sum[i] = first ? product : sum[i] + product;
+  }
+}
+
+/// Nearest-even; every NaN becomes the quiet one, so that its payload cannot depend on the level.
+void store_bf16(const float* HWY_RESTRICT sum, uint16_t* HWY_RESTRICT out, size_t n) {
+  const hn::ScalableTag<float> d;
+  const hn::RebindToUnsigned<decltype(d)> du;
+  const hn::RebindToSigned<decltype(d)> di;
+  const hn::Rebind<uint16_t, decltype(d)> d16;
+  const size_t lanes = hn::Lanes(d);
+  size_t i = 0;
+  for (; i + lanes <= n; i += lanes) {
+    const auto value = hn::LoadU(d, sum + i);
+    const auto bits = hn::BitCast(du, value);
+    const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(du, 1));
+    const auto rounded = hn::ShiftRight<16>(hn::Add(bits, hn::Add(odd, hn::Set(du, 0x7FFF))));
+    const auto result = hn::IfThenElse(hn::RebindMask(du, hn::IsNaN(value)), hn::Set(du, 0x7FC0), rounded);
+    hn::StoreU(hn::DemoteTo(d16, hn::BitCast(di, result)), d16, out + i);
+  }
+  for (; i < n; ++i) {
+    uint32_t bits;
+    std::memcpy(&bits, sum + i, sizeof bits);
+    const bool nan = (bits & 0x7FFFFFFF) > 0x7F800000;
+    out[i] = nan ? uint16_t{0x7FC0} : static_cast<uint16_t>((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16);
+  }
+}
+
+}  // namespace taskvec::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace taskvec::kernels {
+namespace {
+
+HWY_EXPORT(accumulate_f32);
+HWY_EXPORT(accumulate_f64);
+HWY_EXPORT(accumulate_bf16);
+HWY_EXPORT(store_bf16);
+
+constexpr size_t kTile = 4096;  // elements; sums and one decoded addend stay in the first-level cache
+
+template <typename T>
+std::span<std::byte> bytes_of(std::array<T, kTile>& values, size_t n) {
+  return std::as_writable_bytes(std::span(values.data(), n));
+}
+
+bool aligned(const std::byte* data, size_t alignment) { return reinterpret_cast<uintptr_t>(data) % alignment == 0; }
+
+/// One tile with sums in T, which is the compute format.
+template <typename T>
+void tile(std::span<const Addend> addends, size_t begin, size_t n, Dtype to, std::byte* out) {
+  constexpr Dtype kCompute = sizeof(T) == 8 ? Dtype::F64 : Dtype::F32;
+  alignas(64) std::array<T, kTile> sum, decoded;
+  if (addends.empty()) std::fill_n(sum.begin(), n, T{0});
+  for (size_t k = 0; k < addends.size(); ++k) {
+    const Addend& addend = addends[k];
+    const size_t item = static_cast<size_t>(itemsize(addend.dtype));
+    const std::byte* data = addend.data + begin * item;
+    const T coefficient = static_cast<T>(addend.coefficient);
+    if constexpr (sizeof(T) == 4) {
+      if (addend.dtype == Dtype::BF16 && aligned(data, 2)) {
+        HWY_DYNAMIC_DISPATCH(accumulate_bf16)(coefficient, reinterpret_cast<const uint16_t*>(data), sum.data(), n, k == 0);
+        continue;
+      }
+    }
+    convert(addend.dtype, {data, n * item}, kCompute, bytes_of(decoded, n));
+    if constexpr (sizeof(T) == 4) {
+      HWY_DYNAMIC_DISPATCH(accumulate_f32)(coefficient, decoded.data(), sum.data(), n, k == 0);
+    } else {
+      HWY_DYNAMIC_DISPATCH(accumulate_f64)(coefficient, decoded.data(), sum.data(), n, k == 0);
+    }
+  }
+  const size_t item = static_cast<size_t>(itemsize(to));
+  std::byte* target = out + begin * item;
+  if constexpr (sizeof(T) == 4) {
+    if (to == Dtype::BF16 && aligned(target, 2)) {
+      HWY_DYNAMIC_DISPATCH(store_bf16)(sum.data(), reinterpret_cast<uint16_t*>(target), n);
+      return;
+    }
+  }
+  convert(kCompute, bytes_of(sum, n), to, {target, n * item});
+}
+
+}  // namespace
+
+void weighted_sum(std::span<const Addend> addends, int64_t n, Dtype to, std::byte* out) {
+  static_cast<void>(simd_level());  // reads TASKVEC_SIMD the first time
+  bool wide = compute_dtype(to) == Dtype::F64;
+  for (const Addend& addend : addends) wide = wide || compute_dtype(addend.dtype) == Dtype::F64;
+  for (size_t begin = 0; begin < static_cast<size_t>(n); begin += kTile) {
+    const size_t size = std::min(kTile, static_cast<size_t>(n) - begin);
+    wide ? tile<double>(addends, begin, size, to, out) : tile<float>(addends, begin, size, to, out);
+  }
+}
+
+}  // namespace taskvec::kernels
+#endif

@@ -1,0 +1,194 @@
+#include "taskvec/core/error.h"
+#include "taskvec/core/random.h"
+#include "taskvec/kernels/convert.h"
+#include "taskvec/kernels/simd.h"
+#include "taskvec/kernels/statistics.h"
+#include "taskvec/kernels/weighted_sum.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <numeric>
+
+namespace taskvec::kernels {
+namespace {
+
+template <typename T>
+std::vector<std::byte> bytes_of(const std::vector<T>& values) {
+  const auto bytes = std::as_bytes(std::span(values));
+  return {bytes.begin(), bytes.end()};
+}
+
+template <typename To, typename From>
+To convert_one(Dtype from, From value, Dtype to) {
+  To result;
+  convert(from, std::as_bytes(std::span(&value, 1)), to, std::as_writable_bytes(std::span(&result, 1)));
+  return result;
+}
+
+struct Row {
+  uint32_t f32;
+  uint16_t f16, bf16;
+  uint8_t e4m3, e5m2;
+};
+
+// Made by torch 2.13: x.half(), x.bfloat16(), x.to(torch.float8_e4m3fn), x.to(torch.float8_e5m2).
+constexpr Row kTorch[] = {
+    {0x378144a3, 0x0103, 0x3781, 0x00, 0x01}, {0xb644eab3, 0x8031, 0xb645, 0x80, 0x80}, {0xc5082ca1, 0xe841, 0xc508, 0xfe, 0xe8},
+    {0x45b1a280, 0x6d8d, 0x45b2, 0x7e, 0x6e}, {0xc48790b7, 0xe43d, 0xc488, 0xfe, 0xe4}, {0xc4aed30e, 0xe577, 0xc4af, 0xfe, 0xe5},
+    {0x34d88b91, 0x0007, 0x34d9, 0x00, 0x00}, {0x3c094d5f, 0x204a, 0x3c09, 0x04, 0x20}, {0xc28fd9fd, 0xd47f, 0xc290, 0xe9, 0xd4},
+    {0xb9d377db, 0x8e9c, 0xb9d3, 0x80, 0x8f}, {0xc41528a9, 0xe0a9, 0xc415, 0xfe, 0xe1}, {0x344375cf, 0x0003, 0x3443, 0x00, 0x00},
+    {0x3f808000, 0x3c04, 0x3f80, 0x38, 0x3c}, {0x3f818000, 0x3c0c, 0x3f82, 0x38, 0x3c}, {0x477fefe6, 0x7bff, 0x4780, 0x7e, 0x7c},
+    {0x477ff000, 0x7c00, 0x4780, 0x7e, 0x7c}, {0x43e00000, 0x5f00, 0x43e0, 0x7e, 0x5f}, {0x43e80000, 0x5f40, 0x43e8, 0x7e, 0x5f},
+    {0x43e88000, 0x5f44, 0x43e8, 0x7e, 0x5f}, {0x47600000, 0x7b00, 0x4760, 0x7e, 0x7b}, {0x47700000, 0x7b80, 0x4770, 0x7e, 0x7c},
+    {0x33800000, 0x0001, 0x3380, 0x00, 0x00}, {0x33000000, 0x0000, 0x3300, 0x00, 0x00}, {0x33000001, 0x0001, 0x3300, 0x00, 0x00},
+    {0x3b000000, 0x1800, 0x3b00, 0x01, 0x18}, {0x3a800000, 0x1400, 0x3a80, 0x00, 0x14}, {0x80000000, 0x8000, 0x8000, 0x80, 0x80},
+};
+
+TEST(Convert, RoundsAsTorch) {
+  for (const Row& row : kTorch) {
+    const float value = std::bit_cast<float>(row.f32);
+    EXPECT_EQ(convert_one<uint16_t>(Dtype::F32, value, Dtype::F16), row.f16) << value;
+    EXPECT_EQ(convert_one<uint16_t>(Dtype::F32, value, Dtype::BF16), row.bf16) << value;
+    EXPECT_EQ(convert_one<uint8_t>(Dtype::F32, value, Dtype::F8_E4M3), row.e4m3) << value;
+    EXPECT_EQ(convert_one<uint8_t>(Dtype::F32, value, Dtype::F8_E5M2), row.e5m2) << value;
+  }
+}
+
+// The compiler's own half-precision type as the oracle, for every bit pattern.
+TEST(Convert, DecodesEveryHalfAsTheCompilerDoes) {
+  for (uint32_t bits = 0; bits < 0x10000; ++bits) {
+    const auto expected = static_cast<float>(std::bit_cast<_Float16>(static_cast<uint16_t>(bits)));
+    const auto actual = convert_one<float>(Dtype::F16, static_cast<uint16_t>(bits), Dtype::F32);
+    if (std::isnan(expected)) {
+      ASSERT_TRUE(std::isnan(actual)) << bits;
+    } else {
+      ASSERT_EQ(std::bit_cast<uint32_t>(actual), std::bit_cast<uint32_t>(expected)) << bits;
+    }
+  }
+}
+
+TEST(Convert, EncodesAsTheCompilerDoes) {
+  const Philox random(0, "encode");
+  for (uint64_t i = 0; i < 200'000; ++i) {
+    const auto value = std::bit_cast<float>(random.block(i)[0]);
+    if (std::isnan(value)) continue;
+    ASSERT_EQ(convert_one<uint16_t>(Dtype::F32, value, Dtype::F16), std::bit_cast<uint16_t>(static_cast<_Float16>(value)))
+        << value;
+  }
+}
+
+TEST(Convert, EveryNarrowPatternSurvivesTheWayToFloat64AndBack) {
+  for (const Dtype dtype : {Dtype::F16, Dtype::BF16}) {
+    for (uint32_t bits = 0; bits < 0x10000; ++bits) {
+      const auto wide = convert_one<double>(dtype, static_cast<uint16_t>(bits), Dtype::F64);
+      if (!std::isnan(wide)) {
+        ASSERT_EQ(convert_one<uint16_t>(Dtype::F64, wide, dtype), bits) << name(dtype);
+      }
+    }
+  }
+}
+
+// 1 + 2^-8 + 2^-40 lies just above the middle of two bfloat16s; rounded to float32 first, it would be the middle and go down.
+TEST(Convert, Float64ToBfloat16RoundsOnce) {
+  EXPECT_EQ(convert_one<uint16_t>(Dtype::F64, 1 + 0x1p-8 + 0x1p-40, Dtype::BF16), 0x3F81);
+}
+
+class WeightedSum : public testing::TestWithParam<Dtype> {
+ protected:
+  void TearDown() override { set_simd_level(""); }
+
+  /// n elements with every kind of value, NaN and infinity among them.
+  static std::vector<std::byte> sample(Dtype dtype, size_t n, uint64_t seed) {
+    const Philox random(seed, "sample");
+    std::vector<double> values(n);
+    for (size_t i = 0; i < n; ++i) values[i] = random.normal(i) * std::exp2(static_cast<double>(random.below(n + i, 40)) - 30);
+    if (n > 9) {
+      values[3] = std::numeric_limits<double>::quiet_NaN();
+      values[7] = std::numeric_limits<double>::infinity();
+      values[8] = -0.0;
+    }
+    std::vector<std::byte> bytes(n * static_cast<size_t>(itemsize(dtype)));
+    convert(Dtype::F64, std::as_bytes(std::span(values)), dtype, bytes);
+    return bytes;
+  }
+};
+
+TEST_P(WeightedSum, IsTheSameOnEverySimdLevelAndAtAnyAlignment) {
+  const size_t n = 4096 + 77, item = static_cast<size_t>(itemsize(GetParam()));
+  const auto a = sample(GetParam(), n, 1), b = sample(GetParam(), n, 2), c = sample(GetParam(), n, 3);
+  std::vector<std::byte> expected;
+  for (const std::string& level : simd_levels()) {
+    set_simd_level(level);
+    for (const size_t shift : {size_t{0}, size_t{1}}) {
+      std::vector<std::byte> moved(n * item + shift), out(n * item + shift);
+      std::memcpy(moved.data() + shift, b.data(), b.size());
+      const std::array<Addend, 3> addends{Addend{GetParam(), a.data(), 0.1}, Addend{GetParam(), moved.data() + shift, 0.3},
+                                          Addend{GetParam(), c.data(), 0.6}};
+      weighted_sum(addends, static_cast<int64_t>(n), GetParam(), out.data() + shift);
+      out.erase(out.begin(), out.begin() + static_cast<std::ptrdiff_t>(shift));
+      if (expected.empty()) expected = out;
+      ASSERT_EQ(out, expected) << level << ", shift " << shift;
+    }
+  }
+  EXPECT_GT(simd_levels().size(), 1U);
+}
+
+TEST_P(WeightedSum, CopiesThatAverageReturnTheCopy) {
+  const auto a = sample(GetParam(), 3000, 4);
+  for (const int copies : {2, 3, 7, 10, 49}) {
+    const std::vector<Addend> addends(static_cast<size_t>(copies), Addend{GetParam(), a.data(), 1.0 / copies});
+    std::vector<std::byte> out(a.size());
+    weighted_sum(addends, 3000, GetParam(), out.data());
+    ASSERT_EQ(out, a) << copies << " copies";
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Dtypes, WeightedSum,
+                         testing::Values(Dtype::F32, Dtype::F16, Dtype::BF16, Dtype::F8_E4M3, Dtype::F8_E5M2),
+                         [](const auto& dtype) { return std::string(name(dtype.param)); });
+
+TEST(WeightedSumOrder, IsTheSourcesOrderInTheComputeFormat) {
+  // In float32, (1e8 + 1) - 1e8 is 0 and (1e8 - 1e8) + 1 is 1.
+  const std::vector<uint16_t> big{0x4CBF}, one{0x3F80};  // about 1e8, 1
+  const auto x = bytes_of(big), y = bytes_of(one);
+  float out = -1;
+  const std::array<Addend, 3> first{Addend{Dtype::BF16, x.data(), 1}, Addend{Dtype::BF16, y.data(), 1},
+                                    Addend{Dtype::BF16, x.data(), -1}};
+  uint16_t narrow = 1;
+  weighted_sum(first, 1, Dtype::BF16, reinterpret_cast<std::byte*>(&narrow));
+  EXPECT_EQ(narrow, 0);
+  // A float32 output is evaluated in float64, where nothing is lost.
+  weighted_sum(first, 1, Dtype::F32, reinterpret_cast<std::byte*>(&out));
+  EXPECT_EQ(out, 1.0F);
+}
+
+TEST(Simd, AnUnknownLevelListsTheKnownOnes) {
+  try {
+    set_simd_level("AVX9");
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(),
+                testing::AllOf(testing::HasSubstr("no SIMD level 'AVX9'"), testing::HasSubstr(simd_levels().front())));
+  }
+  set_simd_level("");
+}
+
+TEST(Statistics, DifferenceOfTwoTensors) {
+  const auto a = bytes_of(std::vector<float>{1, 2, 3, NAN}), b = bytes_of(std::vector<float>{1, 4, 0, NAN});
+  const Difference d = difference(Dtype::F32, a.data(), Dtype::F32, b.data(), 4);
+  EXPECT_EQ(d.n, 4);
+  EXPECT_EQ(d.differing, 2);
+  EXPECT_EQ(d.max_abs, 3);
+  EXPECT_EQ(d.sum_abs, 5);
+  EXPECT_EQ(d.sum_squares, 13);
+  EXPECT_EQ(d.non_finite, 1);
+  EXPECT_EQ(count_non_finite(Dtype::F32, a.data(), 4), 1);
+}
+
+}  // namespace
+}  // namespace taskvec::kernels
