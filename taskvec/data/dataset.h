@@ -21,20 +21,23 @@ class Dataset {
   virtual std::string fingerprint() const = 0;
 };
 
-/// Opens a split. The validation split of tasks with files for train and test is 10 % of train, at most 5,000 samples, the indices that
-/// torch.utils.data.random_split takes with seed 0; train is the rest. Glyph tasks split by font family instead.
+/// Opens a split. The validation split of tasks with files for train and test is 10 % of train, at most 5,000 samples, the
+/// indices that torch.utils.data.random_split takes with seed 0; train is the rest. Glyph tasks split by font family instead.
 /// @param limit  at most so many samples: a class-independent, seeded choice that is the same on every machine; 0 for all
-/// @throws Error{NotFound} saying how to get the data, Error{Format} naming the file; a class without images is an error that names it.
+/// @throws Error{NotFound} saying how to get the data, Error{Format} naming the file; a class without images is an error that
+/// names it.
 std::shared_ptr<const Dataset> open_dataset(const Task& task, Split split, int64_t limit = 0);
 
 /// Indices of the train and val parts of [0, n): equal to random_split(range(n), [n - val, val], generator seed 0).
-struct TrainVal { std::vector<int64_t> train, val; };
+struct TrainVal {
+  std::vector<int64_t> train, val;
+};
 TrainVal random_split(int64_t n, int64_t val);
 /// min(n / 10, 5000)
 int64_t validation_size(int64_t n);
 
-/// Preprocessed samples, ready for a network: decoded once (in parallel) and kept as 8-bit pixels while they fit in `budget` bytes.
-/// Threads: const methods from one thread at a time.
+/// Preprocessed samples, ready for a network: decoded once (in parallel) and kept as 8-bit pixels while they fit in `budget`
+/// bytes. Threads: const methods from one thread at a time.
 class Loader {
  public:
   Loader(std::shared_ptr<const Dataset> dataset, Preprocess preprocess, int64_t budget = int64_t{1} << 30);

@@ -13,8 +13,8 @@ struct Image {
   std::vector<uint8_t> pixels;  ///< height * width * channels
 };
 
-/// Decodes JPEG or PNG (by content) as Pillow's open().convert("RGB") does: palettes resolved, alpha dropped, 16 bit reduced, CMYK and
-/// gray JPEG converted; gray stays 1 channel. Images over 178 megapixels are refused.
+/// Decodes JPEG or PNG (by content) as Pillow's open().convert("RGB") does: palettes resolved, alpha dropped, 16 bit reduced,
+/// CMYK and gray JPEG converted; gray stays 1 channel. Images over 178 megapixels are refused.
 /// @param origin  what error messages call it. @throws Error{Format} naming it.
 Image decode_image(std::span<const std::byte> bytes, std::string_view origin);
 

@@ -10,10 +10,10 @@
 
 namespace taskvec::data {
 
-/// preprocessor_config.json of a Hugging Face CLIP, and what CLIPImageProcessor (Pillow back end) does with it: convert to RGB, resize
-/// the shortest edge (bicubic, antialiased), centre crop, scale by 1/255, normalise.
+/// preprocessor_config.json of a Hugging Face CLIP, and what CLIPImageProcessor (Pillow back end) does with it: convert to RGB,
+/// resize the shortest edge (bicubic, antialiased), centre crop, scale by 1/255, normalise.
 struct Preprocess {
-  int64_t shortest_edge = 224;  ///< 0: no resize
+  int64_t shortest_edge = 224;                  ///< 0: no resize
   int64_t crop_height = 224, crop_width = 224;  ///< 0: no crop
   std::array<double, 3> mean{0.48145466, 0.4578275, 0.40821073};
   std::array<double, 3> std{0.26862954, 0.26130258, 0.27577711};

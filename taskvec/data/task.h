@@ -12,14 +12,14 @@ std::string_view name(Split split);  ///< "train", "val", "test"
 
 /// A task is one YAML file: where the samples are, what the classes are called, prompt templates, splits, metric.
 struct Task {
-  std::string name;                    ///< file name without extension
+  std::string name;  ///< file name without extension
   std::string description;
   std::filesystem::path file;          ///< the YAML file
   std::vector<std::string> classes;    ///< label -> class name (glyph tasks: filled from Unicode names)
   std::vector<std::string> templates;  ///< each holds `{}` once
   std::string metric = "accuracy";
-  std::string source;                  ///< "idx", "folder", "webdataset", "glyphs"
-  std::string settings;                ///< the YAML of the source's own settings, parsed by the source
+  std::string source;    ///< "idx", "folder", "webdataset", "glyphs"
+  std::string settings;  ///< the YAML of the source's own settings, parsed by the source
 };
 
 /// Reads and checks a task file. `name_or_path`: a built-in name (assets/tasks/NAME.yaml), a path ending in .yaml/.yml.

@@ -24,8 +24,8 @@ class ParamSink {
 };
 
 /// Resident executor: the same numbers as run(), into memory, again and again with new coefficients. Sources are mapped (and
-/// stay in the page cache); the work of an apply() is one pass over them. Tensors whose reduced coefficients did not change since the
-/// last apply() into the same sink are not written again.
+/// stay in the page cache); the work of an apply() is one pass over them. Tensors whose reduced coefficients did not change since
+/// the last apply() into the same sink are not written again.
 class Resident {
  public:
   Resident(Expr expr, Bindings bindings, PlanOptions options = {});

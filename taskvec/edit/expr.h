@@ -17,13 +17,15 @@ struct Node;
 ///     base + 0.3*(ft - base) @ "vision_model.*" + 0.1*(ft - base) @ !"vision_model.*"
 ///
 /// `@ "pattern"` keeps a term for the tensors whose names match and drops it for the others; it binds tighter than + and looser
-/// than *. Sources are identifiers; `$name` is a coefficient whose value is given later. Products and quotients need a number on one
-/// side (the divisor): every expression is affine in its sources.
+/// than *. Sources are identifiers; `$name` is a coefficient whose value is given later. Products and quotients need a number on
+/// one side (the divisor): every expression is affine in its sources. An expression may hold 1,000 levels and 100,000 nodes;
+/// builders throw Error{InvalidArgument} beyond that, and where numbers and weights are mixed up (`base + 1`, `a*b`).
 class Expr {
  public:
   explicit Expr(std::shared_ptr<const Node> node) : node_(std::move(node)) {}
   const Node& node() const& { return *node_; }
   const std::shared_ptr<const Node>& shared() const& { return node_; }
+  bool operator==(const Expr& other) const;  ///< the same tree
 
   std::vector<std::string> sources() const;       ///< in order of first appearance
   std::vector<std::string> coefficients() const;  ///< in order of first appearance, without `$`
@@ -37,7 +39,7 @@ Expr parse(std::string_view text);
 /// The canonical text: parse(to_string(e)) is the same tree.
 std::string to_string(const Expr& expr);
 
-/// Tree builders; the parser and other front ends use the same.
+/// Tree builders; the parser and other front ends use the same. Negated numbers become negative numbers.
 Expr source(std::string name);
 Expr number(double value);
 Expr coefficient(std::string name);
@@ -51,9 +53,11 @@ Expr select(const Expr& a, std::string pattern, bool inverted = false);
 
 using CoefficientValues = std::map<std::string, double, std::less<>>;
 
-/// source name -> float64 coefficient, for the tensor called `tensor_name`; sources that cancel are absent.
-/// @throws Error{InvalidArgument} when the expression is not affine in its sources, a coefficient has no value (nearest suggested), or
-/// a division by zero.
-std::vector<std::pair<std::string, double>> reduce(const Expr& expr, std::string_view tensor_name, const CoefficientValues& values);
+/// source name -> float64 coefficient, for the tensor called `tensor_name`, in order of first appearance; sources that cancel are
+/// absent.
+/// @throws Error{InvalidArgument} when a coefficient has no value (nearest suggested) or none that is finite, or on a division by
+/// zero.
+std::vector<std::pair<std::string, double>> reduce(const Expr& expr, std::string_view tensor_name,
+                                                   const CoefficientValues& values);
 
 }  // namespace taskvec::edit

@@ -12,10 +12,10 @@ using Bindings = std::map<std::string, std::shared_ptr<const formats::Checkpoint
 
 struct PlanOptions {
   CoefficientValues coefficients;
-  std::optional<Dtype> dtype;          ///< of float tensors in the output; default: that of the first source
-  std::string base;                    ///< source that non-float tensors, metadata and sidecars come from; default: the first in the expression
+  std::optional<Dtype> dtype;  ///< of float tensors in the output; default: that of the first source
+  std::string base;  ///< source that non-float tensors, metadata and sidecars come from; default: the first in the expression
   bool allow_differing_integers = false;  ///< take non-float tensors from the base even where sources differ
-  bool allow_missing = false;          ///< a tensor that only some sources have is copied from the first that has it
+  bool allow_missing = false;             ///< a tensor that only some sources have is copied from the first that has it
 };
 
 /// One output tensor: out = sum of coefficient * source tensor.
@@ -24,7 +24,7 @@ struct TensorPlan {
   TensorInfo info;  ///< of the output
   int shard = 0;
   struct Term {
-    size_t source;       ///< index into Plan::sources
+    size_t source;  ///< index into Plan::sources
     double coefficient;
   };
   std::vector<Term> terms;  ///< in source order; one term with coefficient 1 and equal dtype is a byte copy
@@ -45,9 +45,9 @@ struct Plan {
   int64_t bytes_written() const;
 };
 
-/// Makes every check: unknown sources and coefficients (nearest name), names, shapes and dtypes across sources, non-float tensors that
-/// differ, patterns that match nothing, tensors left without a source, expressions that are no weights (warning when the coefficients
-/// of a tensor sum to 0).
+/// Makes every check: unknown sources and coefficients (nearest name), names, shapes and dtypes across sources, non-float tensors
+/// that differ, patterns that match nothing, tensors left without a source, expressions that are no weights (warning when the
+/// coefficients of a tensor sum to 0).
 /// @throws Error naming file, tensor, expected and actual.
 Plan plan(const Expr& expr, const Bindings& bindings, const PlanOptions& options = {});
 

@@ -36,8 +36,8 @@ struct EvalOptions {
   int64_t limit = 0;  ///< at most so many samples a task; 0: all
 };
 
-/// Evaluates points of one weight space on tasks: data sets are decoded once and kept, heads are cached by the text tower's bytes, so
-/// that evaluating the next point costs a pass of the image encoder and nothing else.
+/// Evaluates points of one weight space on tasks: data sets are decoded once and kept, heads are cached by the text tower's
+/// bytes, so that evaluating the next point costs a pass of the image encoder and nothing else.
 class Evaluator {
  public:
   /// @param model_folder  gives config, tokenizer and preprocessor

@@ -33,10 +33,12 @@ class ClipTokenizer {
   std::unique_ptr<State> state_;
 };
 
-/// Learns `merges` byte-level BPE merges from weighted texts (ties broken by the pair's text, so the result is a function of its input) and
-/// writes a complete CLIP tokenizer that transformers loads: vocab.json, merges.txt, tokenizer_config.json, special_tokens_map.json,
-/// tokenizer.json. Vocabulary: 256 bytes, 256 bytes with </w>, the merges, <|startoftext|>, <|endoftext|>.
+/// Learns `merges` byte-level BPE merges from weighted texts (ties broken by the pair's text, so the result is a function of its
+/// input) and writes a complete CLIP tokenizer that transformers loads: vocab.json, merges.txt, tokenizer_config.json,
+/// special_tokens_map.json, tokenizer.json. Vocabulary: 256 bytes, 256 bytes with </w>, the merges, <|startoftext|>,
+/// <|endoftext|>.
 /// @return vocabulary size
-int64_t train_clip_tokenizer(const std::vector<std::string>& texts, int64_t merges, int64_t model_max_length, const std::filesystem::path& folder);
+int64_t train_clip_tokenizer(const std::vector<std::string>& texts, int64_t merges, int64_t model_max_length,
+                             const std::filesystem::path& folder);
 
 }  // namespace taskvec::text
