@@ -1,0 +1,75 @@
+#include "cli/common.h"
+#include "taskvec/core/progress.h"
+#include "taskvec/train/finetune.h"
+
+#include <nlohmann/json.hpp>
+
+#include <cstdio>
+#include <memory>
+
+namespace taskvec::cli {
+namespace {
+
+struct Arguments {
+  std::string model, task, output;
+  train::FinetuneOptions options;
+  bool json = false;
+};
+
+void run_finetune(const Arguments& arguments) {
+  const auto result = train::finetune(arguments.model, data::load_task(arguments.task), arguments.output, arguments.options);
+  if (arguments.json) {
+    fmt::print("{}\n", nlohmann::ordered_json{{"output", arguments.output},
+                                              {"steps", result.steps},
+                                              {"final_loss", result.final_loss},
+                                              {"seconds", result.seconds},
+                                              {"already_done", result.already_done}}
+                           .dump());
+  } else if (result.already_done) {
+    fmt::print("{}: done already ({} steps, loss {:.4f}); --force trains it anew\n", arguments.output, result.steps,
+               result.final_loss);
+  } else if (!arguments.options.quiet) {
+    fmt::print("{}: {} steps in {}, loss {:.4f} over the last ones\n", arguments.output, result.steps,
+               format_seconds(result.seconds), result.final_loss);
+  }
+}
+
+}  // namespace
+
+void add_finetune_command(CLI::App& app) {
+  auto* command = app.add_subcommand(
+      "finetune",
+      "Train the image encoder of a CLIP on a task: the other end of a task vector\n\n"
+      "  taskvec finetune -m assets/pocket-clip -t mnist -o runs/mnist\n\n"
+      "The classifier on top is the model's own zero-shot head, made from the task's class names and templates and kept frozen,\n"
+      "so that the result differs from the model in the image encoder alone. The output is a complete model folder; a run that "
+      "was\n"
+      "killed goes on where it was when the same command is given again.\n");
+  auto arguments = std::make_shared<Arguments>();
+  train::FinetuneOptions& options = arguments->options;
+  command->add_option("-m,--model", arguments->model, "a CLIP folder: config.json, model.safetensors, tokenizer")->required();
+  command->add_option("-t,--task", arguments->task, "a built-in task (see 'taskvec tasks') or a .yaml file")->required();
+  command->add_option("-o,--output", arguments->output, "the folder to write")->required();
+  command->add_option("--steps", options.steps, "optimiser steps")->capture_default_str();
+  command->add_option("--batch", options.batch, "images a step")->capture_default_str();
+  command->add_option("--lr", options.learning_rate, "learning rate at its highest (AdamW)")->capture_default_str();
+  command->add_option("--warmup", options.warmup, "steps until the learning rate is there; a cosine to 0 follows")
+      ->capture_default_str();
+  command->add_option("--weight-decay", options.weight_decay, "decoupled decay of every parameter")->capture_default_str();
+  command->add_option("--clip", options.clip, "largest norm of the gradient; 0: any")->capture_default_str();
+  command->add_option("--label-smoothing", options.label_smoothing, "share of the target spread over all classes")
+      ->capture_default_str();
+  command->add_option("--seed", options.seed, "of the order of the images")->capture_default_str();
+  command->add_option("--save-steps", options.save_steps, "also keep OUTPUT/checkpoints/step-N every N steps; 0: none")
+      ->capture_default_str();
+  command->add_option("--resume-every", options.resume_every, "steps between the points that a killed run goes on from")
+      ->capture_default_str();
+  command->add_option("--device", options.device, "cpu, cuda or cuda:N")->capture_default_str();
+  command->add_flag("--force", options.force, "train anew over an earlier run in OUTPUT");
+  command->add_flag("-q,--quiet", options.quiet, "no progress, no summary");
+  command->add_flag("--json", arguments->json, "the summary as JSON");
+  add_threads_option(*command);
+  command->callback([=] { run_finetune(*arguments); });
+}
+
+}  // namespace taskvec::cli
