@@ -7,7 +7,6 @@ namespace taskvec::edit {
 struct Summary {
   int64_t tensors = 0, bytes_read = 0, bytes_written = 0;
   double seconds = 0;
-  int64_t overflowed = 0;  ///< finite results that became infinite on narrowing
 };
 
 /// Stream executor: disk to disk in constant memory, tiles that stay in cache, every core. Writes the provenance into the

@@ -11,9 +11,9 @@ namespace taskvec::edit {
 using Bindings = std::map<std::string, std::shared_ptr<const formats::Checkpoint>, std::less<>>;
 
 struct PlanOptions {
-  CoefficientValues coefficients;
-  std::optional<Dtype> dtype;  ///< of float tensors in the output; default: that of the first source
-  std::string base;  ///< source that non-float tensors, metadata and sidecars come from; default: the first in the expression
+  CoefficientValues coefficients{};
+  std::optional<Dtype> dtype{};  ///< of float tensors in the output; default: that of the first source
+  std::string base{};  ///< source that non-float tensors, metadata and sidecars come from; default: the first in the expression
   bool allow_differing_integers = false;  ///< take non-float tensors from the base even where sources differ
   bool allow_missing = false;             ///< a tensor that only some sources have is copied from the first that has it
 };

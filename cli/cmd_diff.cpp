@@ -1,0 +1,71 @@
+#include "cli/commands.h"
+#include "cli/common.h"
+#include "taskvec/edit/compare.h"
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include <cmath>
+#include <cstdio>
+
+namespace taskvec::cli {
+namespace {
+
+double mean_abs(const kernels::Difference& d) { return d.n == 0 ? 0 : d.sum_abs / static_cast<double>(d.n); }
+
+double cosine(const kernels::Difference& d) { return d.dot_ab / std::sqrt(d.dot_aa * d.dot_bb); }
+
+void print_json(const edit::Comparison& comparison) {
+  nlohmann::ordered_json tensors = nlohmann::ordered_json::object();
+  for (const auto& tensor : comparison.tensors) {
+    tensors[tensor.name] = {{"same", tensor.same},
+                            {"comparable", tensor.comparable},
+                            {"max_abs", tensor.difference.max_abs},
+                            {"mean_abs", mean_abs(tensor.difference)},
+                            {"norm", std::sqrt(tensor.difference.sum_squares)}};
+  }
+  const nlohmann::ordered_json json{{"same", comparison.same()},          {"norm", std::sqrt(comparison.total.sum_squares)},
+                                    {"cosine", cosine(comparison.total)}, {"only_in_a", comparison.only_in_a},
+                                    {"only_in_b", comparison.only_in_b},  {"tensors", tensors}};
+  fmt::print("{}\n", json.dump(2));
+}
+
+void print_text(const edit::Comparison& comparison) {
+  int64_t same = 0;
+  for (const auto& tensor : comparison.tensors) {
+    same += tensor.same ? 1 : 0;
+    if (tensor.same) continue;
+    const auto& d = tensor.difference;
+    if (!tensor.comparable) {
+      fmt::print("{}: different shape or dtype\n", tensor.name);
+    } else {
+      fmt::print("max {:9.3g}  mean {:9.3g}  norm {:9.3g}  {}\n", d.max_abs, mean_abs(d), std::sqrt(d.sum_squares), tensor.name);
+    }
+  }
+  for (const auto& name : comparison.only_in_a) fmt::print("only in the first: {}\n", name);
+  for (const auto& name : comparison.only_in_b) fmt::print("only in the second: {}\n", name);
+  fmt::print("{} of {} tensors are the same; norm of the task vector {:.6g}, cosine of the weights {:.6g}\n", same,
+             comparison.tensors.size(), std::sqrt(comparison.total.sum_squares), cosine(comparison.total));
+}
+
+}  // namespace
+
+void add_diff_command(CLI::App& app) {
+  auto* command =
+      app.add_subcommand("diff", "Compare two checkpoints tensor by tensor; exit status 0: same, 1: different, 2: trouble");
+  auto paths = std::make_shared<std::pair<std::string, std::string>>();
+  auto json = std::make_shared<bool>(false), quiet = std::make_shared<bool>(false);
+  command->add_option("A", paths->first, "the first checkpoint, e.g. the base")->required();
+  command->add_option("B", paths->second, "the second one, e.g. a fine-tune of it")->required();
+  command->add_flag("--json", *json, "one JSON object on stdout");
+  command->add_flag("-q,--quiet", *quiet, "only the exit status");
+  add_threads_option(*command);
+  command->callback([=] {
+    const auto comparison = edit::compare(*formats::open(paths->first), *formats::open(paths->second));
+    if (*json) print_json(comparison);
+    if (!*json && !*quiet) print_text(comparison);
+    if (!comparison.same()) throw Differs{};
+  });
+}
+
+}  // namespace taskvec::cli

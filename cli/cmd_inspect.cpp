@@ -1,0 +1,60 @@
+#include "cli/commands.h"
+#include "cli/common.h"
+#include "taskvec/core/progress.h"
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include <cstdio>
+
+namespace taskvec::cli {
+namespace {
+
+void print_json(const formats::Checkpoint& checkpoint) {
+  const auto& manifest = checkpoint.manifest();
+  nlohmann::ordered_json tensors = nlohmann::ordered_json::array();
+  for (const auto& tensor : manifest.tensors)
+    tensors.push_back({{"name", tensor.name},
+                       {"dtype", name(tensor.info.dtype)},
+                       {"shape", tensor.info.shape},
+                       {"nbytes", tensor.info.nbytes()}});
+  const nlohmann::ordered_json json{{"path", checkpoint.path().string()},
+                                    {"format", manifest.format},
+                                    {"nbytes", manifest.nbytes()},
+                                    {"metadata", manifest.metadata},
+                                    {"tensors", tensors}};
+  fmt::print("{}\n", json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
+}
+
+void print_text(const formats::Checkpoint& checkpoint) {
+  const auto& manifest = checkpoint.manifest();
+  std::map<std::string_view, int64_t> dtypes;
+  int64_t parameters = 0;
+  for (const auto& tensor : manifest.tensors) {
+    fmt::print("{:8} {:>10}  {} {}\n", name(tensor.info.dtype), format_bytes(static_cast<double>(tensor.info.nbytes())),
+               tensor.name, to_string(tensor.info.shape));
+    ++dtypes[name(tensor.info.dtype)];
+    parameters += tensor.info.numel();
+  }
+  fmt::print("\n{}: {}, {} tensors, {} elements, {}\n", checkpoint.path().string(), manifest.format, manifest.tensors.size(),
+             parameters, format_bytes(static_cast<double>(manifest.nbytes())));
+  for (const auto& [dtype, count] : dtypes) fmt::print("  {} tensors of {}\n", count, dtype);
+  for (const auto& [key, value] : manifest.metadata) fmt::print("  {}: {}\n", key, value);
+}
+
+}  // namespace
+
+void add_inspect_command(CLI::App& app) {
+  auto* command =
+      app.add_subcommand("inspect", "Show what a checkpoint holds: tensors, dtypes, sizes, metadata, how it was made");
+  auto path = std::make_shared<std::string>();
+  auto json = std::make_shared<bool>(false);
+  command->add_option("PATH", *path, "a .safetensors file or a model folder")->required();
+  command->add_flag("--json", *json, "one JSON object on stdout");
+  command->callback([=] {
+    const auto checkpoint = formats::open(*path);
+    *json ? print_json(*checkpoint) : print_text(*checkpoint);
+  });
+}
+
+}  // namespace taskvec::cli

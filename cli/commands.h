@@ -1,0 +1,19 @@
+#pragma once
+
+namespace CLI {
+class App;
+}
+
+namespace taskvec::cli {
+
+/// Registers every sub-command of this build.
+void add_commands(CLI::App& app);
+
+/// The sub-commands that need no libtorch.
+void add_core_commands(CLI::App& app);
+void add_inspect_command(CLI::App& app);
+void add_edit_command(CLI::App& app);
+void add_diff_command(CLI::App& app);
+void add_reproduce_command(CLI::App& app);
+
+}  // namespace taskvec::cli

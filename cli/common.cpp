@@ -1,0 +1,48 @@
+#include "cli/common.h"
+
+#include "taskvec/core/error.h"
+#include "taskvec/core/parallel.h"
+
+#include <charconv>
+
+namespace taskvec::cli {
+namespace {
+
+/// "name=value" in two; the value may hold further '='.
+std::pair<std::string, std::string> split(const std::string& text, std::string_view option, std::string_view example) {
+  const size_t equals = text.find('=');
+  if (equals == std::string::npos || equals == 0 || equals + 1 == text.size())
+    fail(ErrorCode::InvalidArgument, "{} {}: expected name=value, e.g. {} {}", option, text, option, example);
+  return {text.substr(0, equals), text.substr(equals + 1)};
+}
+
+}  // namespace
+
+edit::Bindings open_sources(const std::vector<std::string>& texts) {
+  edit::Bindings bindings;
+  for (const auto& text : texts) {
+    const auto [name, path] = split(text, "-s", "base=path/to/model");
+    if (!bindings.emplace(name, formats::open(path)).second) fail(ErrorCode::InvalidArgument, "source '{}' is given twice", name);
+  }
+  return bindings;
+}
+
+edit::CoefficientValues parse_coefficients(const std::vector<std::string>& texts) {
+  edit::CoefficientValues values;
+  for (const auto& text : texts) {
+    const auto [name, number] = split(text, "--set", "x=0.4");
+    double value = 0;
+    const char* end = number.data() + number.size();
+    if (const auto [stop, error] = std::from_chars(number.data(), end, value); error != std::errc{} || stop != end)
+      fail(ErrorCode::InvalidArgument, "--set {}: '{}' is not a number", text, number);
+    values[name] = value;
+  }
+  return values;
+}
+
+void add_threads_option(CLI::App& command) {
+  command.add_option_function<int>(
+      "--threads", [](int count) { set_thread_count(count); }, "threads to use (default: all cores)");
+}
+
+}  // namespace taskvec::cli

@@ -1,0 +1,24 @@
+#pragma once
+
+#include "taskvec/edit/plan.h"
+
+#include <CLI/CLI.hpp>
+
+#include <string>
+#include <vector>
+
+namespace taskvec::cli {
+
+/// What a command that found a difference ends with: exit code 1 without an error message.
+struct Differs {};
+
+/// Opens `-s name=path` sources. @throws Error{InvalidArgument} with an example of the right form
+edit::Bindings open_sources(const std::vector<std::string>& texts);
+
+/// `--set name=number`
+edit::CoefficientValues parse_coefficients(const std::vector<std::string>& texts);
+
+/// Adds `--threads N` and applies it.
+void add_threads_option(CLI::App& command);
+
+}  // namespace taskvec::cli

@@ -1,0 +1,12 @@
+#include "cli/commands.h"
+
+namespace taskvec::cli {
+
+void add_core_commands(CLI::App& app) {
+  add_inspect_command(app);
+  add_edit_command(app);
+  add_diff_command(app);
+  add_reproduce_command(app);
+}
+
+}  // namespace taskvec::cli

@@ -1,0 +1,92 @@
+#include "taskvec/formats/writer.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+
+#include <array>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+
+namespace taskvec {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::HasSubstr;
+
+struct Outcome {
+  int status;
+  std::string output;  ///< stdout and stderr together
+};
+
+/// The program as a user runs it, on two tiny checkpoints `a` and `b`.
+class CommandLine : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::string pattern = (fs::temp_directory_path() / "cli_test.XXXXXX").string();
+    folder_ = ::mkdtemp(pattern.data());
+    for (const float value : {1.0F, 2.0F}) {
+      formats::OutputLayout layout;
+      layout.tensors = {{"x.weight", {Dtype::F32, {2}}, 0}};
+      formats::CheckpointWriter writer(folder_ / (value == 1 ? "a.safetensors" : "b.safetensors"), layout);
+      for (size_t i = 0; i < 2; ++i) std::memcpy(writer.tensor(0).data() + 4 * i, &value, 4);
+      writer.commit();
+    }
+  }
+  void TearDown() override { fs::remove_all(folder_); }
+
+  Outcome run(const std::string& arguments) const {
+    const std::string command = "cd " + folder_.string() + " && " TASKVEC_PROGRAM " " + arguments + " 2>&1";
+    FILE* pipe = ::popen(command.c_str(), "r");
+    Outcome outcome{-1, ""};
+    if (pipe == nullptr) return outcome;
+    std::array<char, 4096> buffer;
+    for (size_t n = 0; (n = std::fread(buffer.data(), 1, buffer.size(), pipe)) > 0;) outcome.output.append(buffer.data(), n);
+    outcome.status = WEXITSTATUS(::pclose(pipe));
+    return outcome;
+  }
+
+  fs::path folder_;
+};
+
+TEST_F(CommandLine, EditInspectDiffAndReproduce) {
+  const std::string edit = "edit 'a + $x*(b - a)' -s a=a.safetensors -s b=b.safetensors --set x=0.5 -o out.safetensors";
+  EXPECT_EQ(run(edit).status, 0);
+  const Outcome again = run(edit);
+  EXPECT_EQ(again.status, 2);
+  EXPECT_THAT(again.output, HasSubstr("error: out.safetensors is there already; --force replaces it"));
+  EXPECT_THAT(run("inspect out.safetensors").output, HasSubstr("taskvec.expression: a + $x*(b - a)"));
+  EXPECT_THAT(run("inspect --json out.safetensors").output, HasSubstr("\"shape\""));
+  const Outcome diff = run("diff a.safetensors out.safetensors");
+  EXPECT_EQ(diff.status, 1);
+  EXPECT_THAT(diff.output, HasSubstr("norm of the task vector 0.707107"));
+  EXPECT_EQ(run("diff -q a.safetensors a.safetensors").status, 0);
+  EXPECT_THAT(run("reproduce out.safetensors").output, HasSubstr("reproduced, byte for byte"));
+}
+
+TEST_F(CommandLine, ReproduceNamesASourceThatIsAnotherOrGone) {
+  ASSERT_EQ(run("edit 'a + 0.5*(b - a)' -s a=a.safetensors -s b=b.safetensors -o out.safetensors").status, 0);
+  EXPECT_THAT(run("reproduce out.safetensors -s b=a.safetensors").output,
+              HasSubstr("source 'b' (a.safetensors) is not the one that was used"));
+  fs::rename(folder_ / "b.safetensors", folder_ / "moved.safetensors");
+  EXPECT_THAT(run("reproduce out.safetensors").output, HasSubstr("source 'b' is not at b.safetensors any more"));
+  EXPECT_EQ(run("reproduce out.safetensors -s b=moved.safetensors").status, 0);
+}
+
+TEST_F(CommandLine, MistakesExitWithTwo) {
+  EXPECT_EQ(run("edit 'a + c' -s a=a.safetensors -o o").status, 2);
+  EXPECT_EQ(run("inspect nowhere").status, 2);
+  EXPECT_EQ(run("frobnicate").status, 2);
+  EXPECT_EQ(run("--help").status, 0);
+}
+
+TEST_F(CommandLine, ADryRunWritesNothing) {
+  const Outcome outcome = run("edit 'interpolate(a, b, 0.25)' -s a=a.safetensors -s b=b.safetensors --dry-run");
+  EXPECT_EQ(outcome.status, 0);
+  EXPECT_THAT(outcome.output, HasSubstr("0.75*a + 0.25*b"));
+}
+
+}  // namespace
+}  // namespace taskvec
