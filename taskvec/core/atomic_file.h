@@ -22,6 +22,7 @@ class AtomicFile {
 
   /// The whole file, writable. Lifetime: until commit() or destruction.
   std::span<std::byte> bytes() &;
+  /// The fast way to write much; seen by bytes() at once.
   void write_at(uint64_t offset, std::span<const std::byte> data);
   /// Starts write-back of a finished range so that the disk works while the CPU does.
   void flush_hint(uint64_t offset, uint64_t size);

@@ -24,6 +24,8 @@ class MappedFile {
 
   /// Tells the kernel that a range will be read soon / is not needed any more (keeps resident memory small).
   void will_need(uint64_t offset, uint64_t size) const;
+  /// Maps a range in one go, reading what is not in memory yet: cheaper than a fault for every few pages.
+  void populate(uint64_t offset, uint64_t size) const;
   void release(uint64_t offset, uint64_t size) const;
 
   /// @throws Error{Io} when size or modification time differ from when the file was mapped (it was changed while in use).

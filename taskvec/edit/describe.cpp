@@ -9,7 +9,7 @@ namespace taskvec::edit {
 
 std::string describe(const Plan& plan) {
   std::string text = "edit     " + plan.expression + "\n";
-  for (const auto& [name, value] : plan.coefficients) text += fmt::format("         ${} = {}\n", name, value);
+  for (const auto& [name, value] : plan.options.coefficients) text += fmt::format("         ${} = {}\n", name, value);
   for (size_t s = 0; s < plan.sources.size(); ++s) {
     text += fmt::format("source   {}{} = {}\n", plan.source_names[s], s == plan.base ? " (base)" : "",
                         plan.sources[s]->path().string());

@@ -7,6 +7,8 @@ namespace taskvec::edit {
 struct Summary {
   int64_t tensors = 0, bytes_read = 0, bytes_written = 0;
   double seconds = 0;
+  int64_t non_finite = 0;  ///< NaN and infinite elements of the output
+  int64_t overflowed = 0;  ///< those of them that narrowing to the output dtype made so
 };
 
 /// Stream executor: disk to disk in constant memory, tiles that stay in cache, every core. Writes the provenance into the
@@ -17,9 +19,18 @@ Summary run(const Plan& plan, const std::filesystem::path& output);
 /// Where the resident executor puts a tensor.
 class ParamSink {
  public:
+  ParamSink();
+  ParamSink(const ParamSink&);
+  ParamSink& operator=(const ParamSink&) = delete;
   virtual ~ParamSink() = default;
-  /// Where to write tensor `index` of the plan: info.nbytes() bytes. Called from any thread, once per tensor and apply().
+  /// Tells sinks apart, also one that lies where another was.
+  uint64_t id() const { return id_; }
+
+  /// Where to write tensor `index` of the plan: info.nbytes() bytes. Called at most once per tensor and apply().
   virtual std::span<std::byte> tensor(size_t index, const TensorPlan& tensor) = 0;
+
+ private:
+  uint64_t id_;
 };
 
 /// Resident executor: the same numbers as run(), into memory, again and again with new coefficients. Sources are mapped (and
@@ -29,9 +40,9 @@ class Resident {
  public:
   Resident(Expr expr, Bindings bindings, PlanOptions options = {});
   ~Resident();
-  /// Names, shapes and dtypes of the output; the terms are those of the initial coefficients.
+  /// Names, shapes and dtypes of the output; the terms are those of the last apply().
   const Plan& layout() const;
-  /// The named coefficients, in the order that apply() takes them.
+  /// The named coefficients that the options gave no value, in order of first appearance: what apply() takes.
   const std::vector<std::string>& coefficients() const;
   void apply(std::span<const double> values, ParamSink& sink);
 

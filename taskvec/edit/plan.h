@@ -34,7 +34,7 @@ struct TensorPlan {
 /// A checked edit, ready to run: nothing that can be known from headers is left to fail.
 struct Plan {
   std::string expression;  ///< canonical text
-  CoefficientValues coefficients;
+  PlanOptions options;     ///< as asked for
   std::vector<std::string> source_names;
   std::vector<std::shared_ptr<const formats::Checkpoint>> sources;
   size_t base = 0;  ///< index of the base in `sources`

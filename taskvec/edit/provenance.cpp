@@ -1,25 +1,93 @@
 #include "taskvec/edit/provenance.h"
 
+#include "taskvec/core/error.h"
 #include "taskvec/core/version.h"
 
 #include <nlohmann/json.hpp>
 
 namespace taskvec::edit {
+namespace {
 
-std::map<std::string, std::string> provenance(const Plan& plan) {
-  nlohmann::ordered_json sources = nlohmann::ordered_json::array();
-  for (size_t s = 0; s < plan.sources.size(); ++s) {
-    const auto& source = *plan.sources[s];
-    sources.push_back({{"name", plan.source_names[s]}, {"path", source.path().string()}, {"fingerprint", source.fingerprint()}});
+using nlohmann::json;
+
+/// Reads what provenance() wrote; files come from anywhere, so nothing about them is believed.
+class Reader {
+ public:
+  explicit Reader(const formats::Checkpoint& checkpoint) : checkpoint_(checkpoint) {}
+
+  const std::string& value(const char* key) const {
+    const auto& metadata = checkpoint_.manifest().metadata;
+    const auto found = metadata.find(key);
+    if (found == metadata.end()) refuse(fmt::format("its metadata has no '{}'", key));
+    return found->second;
   }
+
+  json parsed(const char* key, json::value_t type) const {
+    auto result = json::parse(value(key), nullptr, /*allow_exceptions=*/false);
+    if (result.type() != type) refuse(fmt::format("'{}' in its metadata is not the JSON that taskvec writes", key));
+    return result;
+  }
+
+  std::string text(const json& object, const char* field) const {
+    if (!object.is_object() || !object.contains(field) || !object[field].is_string())
+      refuse(fmt::format("an entry of '{}' in its metadata has no '{}'", kSourcesKey, field));
+    return object[field].get<std::string>();
+  }
+
+  [[noreturn]] void refuse(const std::string& why) const {
+    fail(ErrorCode::Format, "{} does not say how it was made: {}", checkpoint_.path().string(), why);
+  }
+
+ private:
+  const formats::Checkpoint& checkpoint_;
+};
+
+}  // namespace
+
+std::map<std::string, std::string> provenance(const Plan& plan, const std::vector<std::string>& fingerprints) {
+  nlohmann::ordered_json sources = nlohmann::ordered_json::array();
+  for (size_t s = 0; s < plan.sources.size(); ++s)
+    sources.push_back(
+        {{"name", plan.source_names[s]}, {"path", plan.sources[s]->path().string()}, {"fingerprint", fingerprints.at(s)}});
+  nlohmann::ordered_json options{{"allow_missing", plan.options.allow_missing},
+                                 {"allow_differing_integers", plan.options.allow_differing_integers}};
+  if (plan.options.dtype) options["dtype"] = name(*plan.options.dtype);
+
   std::map<std::string, std::string> metadata = plan.sources[plan.base]->manifest().metadata;
   std::erase_if(metadata, [](const auto& entry) { return entry.first.starts_with("taskvec."); });
+  metadata.emplace("format", "pt");
+  // Paths may hold any bytes; what is no UTF-8 is replaced rather than refused.
+  const auto dump = [](const auto& value) { return value.dump(-1, ' ', false, json::error_handler_t::replace); };
   metadata["taskvec.expression"] = plan.expression;
-  metadata["taskvec.coefficients"] = nlohmann::json(plan.coefficients).dump();
-  metadata["taskvec.sources"] = sources.dump();
+  metadata["taskvec.coefficients"] = dump(json(plan.options.coefficients));
+  metadata[kSourcesKey] = dump(sources);
   metadata["taskvec.base"] = plan.source_names[plan.base];
+  metadata["taskvec.options"] = dump(options);
   metadata["taskvec.version"] = std::string(version());
   return metadata;
+}
+
+Recorded read_provenance(const formats::Checkpoint& checkpoint) {
+  const Reader reader(checkpoint);
+  Recorded recorded;
+  recorded.expression = reader.value("taskvec.expression");
+  for (const auto& source : reader.parsed(kSourcesKey, json::value_t::array))
+    recorded.sources.push_back({reader.text(source, "name"), reader.text(source, "path"), reader.text(source, "fingerprint")});
+  const json coefficients = reader.parsed("taskvec.coefficients", json::value_t::object);
+  for (const auto& [name, value] : coefficients.items()) {
+    if (!value.is_number()) reader.refuse(fmt::format("coefficient '{}' is not a number", name));
+    recorded.options.coefficients[name] = value.get<double>();
+  }
+  recorded.options.base = reader.value("taskvec.base");
+  const json options = reader.parsed("taskvec.options", json::value_t::object);
+  const auto flag = [&](const char* name) { return options.contains(name) && options[name] == true; };
+  recorded.options.allow_missing = flag("allow_missing");
+  recorded.options.allow_differing_integers = flag("allow_differing_integers");
+  if (options.contains("dtype")) {
+    if (options["dtype"].is_string()) recorded.options.dtype = parse_dtype(options["dtype"].get<std::string>());
+    if (!recorded.options.dtype) reader.refuse(fmt::format("its dtype is {}", options["dtype"].dump()));
+  }
+  return recorded;
 }
 
 }  // namespace taskvec::edit

@@ -4,12 +4,31 @@
 
 namespace taskvec::edit {
 
-/// What the metadata of a written checkpoint says of how it was made: taskvec.expression, taskvec.coefficients, taskvec.sources
-/// (name, path, fingerprint), taskvec.version, taskvec.base. Reads every source once for its fingerprint.
-std::map<std::string, std::string> provenance(const Plan& plan);
+inline constexpr const char* kSourcesKey = "taskvec.sources";
+
+/// The metadata of a written checkpoint: what the base's says (transformers wants `format`), and how it was made:
+/// taskvec.expression, taskvec.coefficients, taskvec.sources (name, path, fingerprint), taskvec.base, taskvec.options and
+/// taskvec.version.
+/// @param fingerprints  of the plan's sources, in their order
+std::map<std::string, std::string> provenance(const Plan& plan, const std::vector<std::string>& fingerprints);
+
+/// An edit as a checkpoint's metadata tells it.
+struct Recorded {
+  struct Source {
+    std::string name, path, fingerprint;
+  };
+  std::string expression;
+  std::vector<Source> sources;
+  PlanOptions options;
+};
+
+/// @throws Error{Format} naming the file and what is missing, when a checkpoint does not say how it was made
+Recorded read_provenance(const formats::Checkpoint& checkpoint);
 
 /// Replays the edit that made a checkpoint, from its metadata, and compares bytes in constant memory.
-/// @param overrides  sources that have moved: name -> checkpoint
+/// @param overrides  sources that have moved: name -> checkpoint; others are looked for at the recorded path, from the working
+/// folder
+///                   and from the checkpoint's own
 /// @return           names of the tensors that come out differently; empty when the checkpoint is reproduced
 /// @throws Error{Format} when the checkpoint does not say how it was made, Error{NotFound} for a source that is gone,
 /// Error{InvalidArgument} for one whose fingerprint is another

@@ -2,29 +2,40 @@
 #include "taskvec/core/progress.h"
 #include "taskvec/edit/execute.h"
 #include "taskvec/edit/provenance.h"
-#include "taskvec/edit/tile.h"
-#include "taskvec/kernels/statistics.h"
+#include "taskvec/edit/sweep.h"
 
-#include <atomic>
+#include <algorithm>
 
 namespace taskvec::edit {
 namespace {
 
 namespace fs = std::filesystem;
 
-/// Writing over a source would change it while it is read.
+/// Replacing a source would lose what the output was made of.
 void check_output(const Plan& plan, const fs::path& output) {
   std::error_code error;
+  const auto same = [&](const fs::path& a, const fs::path& b) { return fs::equivalent(a, b, error); };
   for (size_t s = 0; s < plan.sources.size(); ++s) {
-    if (fs::equivalent(plan.sources[s]->path(), output, error))
-      fail(ErrorCode::InvalidArgument, "output {} is source '{}'; write to another path", output.string(), plan.source_names[s]);
+    const auto& files = plan.sources[s]->manifest().files;
+    const bool replaced =
+        same(plan.sources[s]->path(), output) || std::any_of(files.begin(), files.end(), [&](const fs::path& file) {
+          return same(file, output) || same(file.has_parent_path() ? file.parent_path() : ".", output);
+        });
+    if (replaced)
+      fail(ErrorCode::InvalidArgument, "output {} would replace source '{}'; write to another path", output.string(),
+           plan.source_names[s]);
   }
 }
 
-formats::OutputLayout layout_of(const Plan& plan) {
+formats::OutputLayout layout_of(const Plan& plan, bool lone_file) {
   formats::OutputLayout layout;
-  for (const auto& tensor : plan.tensors) layout.tensors.push_back({tensor.name, tensor.info, tensor.shard});
-  layout.metadata = provenance(plan);
+  std::map<int, int> shards;  // those that have tensors, numbered without gaps
+  for (const auto& tensor : plan.tensors) shards.emplace(lone_file ? 0 : tensor.shard, 0);
+  int next = 0;
+  for (auto& [shard, number] : shards) number = next++;
+  for (const auto& tensor : plan.tensors)
+    layout.tensors.push_back({tensor.name, tensor.info, shards.at(lone_file ? 0 : tensor.shard)});
+  layout.metadata = provenance(plan, std::vector<std::string>(plan.sources.size(), std::string(32, '0')));
   layout.sidecars = plan.sources[plan.base]->manifest().sidecars;
   return layout;
 }
@@ -33,26 +44,22 @@ formats::OutputLayout layout_of(const Plan& plan) {
 
 Summary run(const Plan& plan, const fs::path& output) {
   check_output(plan, output);
-  Summary summary;
-  summary.tensors = static_cast<int64_t>(plan.tensors.size());
-  summary.bytes_read = plan.bytes_read();
-  summary.bytes_written = plan.bytes_written();
-  Progress progress("edit", summary.bytes_written, "bytes");
-  auto layout = layout_of(plan);
-  if (output.extension() == ".safetensors")
-    for (auto& tensor : layout.tensors) tensor.shard = 0;
-  formats::CheckpointWriter writer(output, std::move(layout));
-  for_each_tile(plan, [&](size_t index, int64_t begin, int64_t n) {
-    const auto& tensor = plan.tensors[index];
-    const int64_t item = itemsize(tensor.info.dtype);
-    compute_tile(plan, tensor, begin, n, writer.tensor(index).data() + begin * item);
-    writer.finished(index, static_cast<uint64_t>(begin * item), static_cast<uint64_t>(n * item));
-    progress.add(n * item);
+  Progress progress("edit", plan.bytes_written(), "bytes");
+  formats::CheckpointWriter writer(output, layout_of(plan, output.extension() == ".safetensors"));
+  const SweepResult swept = sweep(plan, [&](size_t tensor, uint64_t offset, std::span<const std::byte> bytes) {
+    writer.write(tensor, offset, bytes);
+    writer.finished(tensor, offset, bytes.size());
+    progress.add(static_cast<int64_t>(bytes.size()));
   });
   for (const auto& source : plan.sources) source->check_unchanged();
+  writer.patch_metadata(kSourcesKey, provenance(plan, swept.fingerprints).at(kSourcesKey));
   writer.commit();
-  summary.seconds = progress.seconds();
-  return summary;
+  return {.tensors = static_cast<int64_t>(plan.tensors.size()),
+          .bytes_read = plan.bytes_read(),
+          .bytes_written = plan.bytes_written(),
+          .seconds = progress.seconds(),
+          .non_finite = swept.non_finite,
+          .overflowed = swept.overflowed};
 }
 
 }  // namespace taskvec::edit

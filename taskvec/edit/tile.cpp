@@ -1,6 +1,6 @@
 #include "taskvec/edit/tile.h"
 
-#include "taskvec/core/parallel.h"
+#include "taskvec/formats/fingerprint.h"
 #include "taskvec/kernels/weighted_sum.h"
 
 #include <algorithm>
@@ -9,39 +9,54 @@
 namespace taskvec::edit {
 namespace {
 
-constexpr int64_t kTileBytes = int64_t{1} << 20;
+uint64_t file_offset(const TileSource& source) {
+  return static_cast<uint64_t>(source.bytes.data() - source.tensor.file->bytes().data());
+}
 
 }  // namespace
 
-void compute_tile(const Plan& plan, const TensorPlan& tensor, int64_t begin, int64_t n, std::byte* out) {
-  std::vector<formats::MappedTensor> mapped;
-  std::vector<kernels::Addend> addends;
-  for (const auto& term : tensor.terms) {
-    const auto& source = mapped.emplace_back(plan.sources[term.source]->tensor(tensor.name));
-    addends.push_back(
-        {source.view.info.dtype, source.view.bytes.data() + begin * itemsize(source.view.info.dtype), term.coefficient});
-  }
-  if (tensor.is_copy) {
-    std::memcpy(out, addends[0].data, static_cast<size_t>(n * itemsize(tensor.info.dtype)));
-  } else {
-    kernels::weighted_sum(addends, n, tensor.info.dtype, out);
-  }
-}
-
-void for_each_tile(const Plan& plan, const std::function<void(size_t, int64_t, int64_t)>& body) {
-  struct Tile {
-    size_t tensor;
-    int64_t begin, n;
-  };
+std::vector<Tile> tiles_of(const Plan& plan) {
   std::vector<Tile> tiles;
   for (size_t t = 0; t < plan.tensors.size(); ++t) {
-    const int64_t total = plan.tensors[t].info.numel(), step = kTileBytes / itemsize(plan.tensors[t].info.dtype);
+    const auto& tensor = plan.tensors[t];
+    int64_t narrowest = itemsize(tensor.info.dtype);
+    for (const auto& term : tensor.terms)
+      narrowest = std::min(narrowest, itemsize(plan.sources[term.source]->manifest().find(tensor.name)->info.dtype));
+    const int64_t total = tensor.info.numel(), step = formats::kHashChunk / narrowest;
     for (int64_t begin = 0; begin < total; begin += step) tiles.push_back({t, begin, std::min(step, total - begin)});
   }
-  parallel_for(static_cast<int64_t>(tiles.size()), [&](int64_t i) {
-    const Tile& tile = tiles[static_cast<size_t>(i)];
-    body(tile.tensor, tile.begin, tile.n);
-  });
+  return tiles;
+}
+
+void TileSource::populate() const { tensor.file->populate(file_offset(*this), bytes.size()); }
+void TileSource::release() const { tensor.file->release(file_offset(*this), bytes.size()); }
+
+std::vector<TileSource> sources_of(const Plan& plan, const Tile& tile) {
+  const auto& tensor = plan.tensors[tile.tensor];
+  std::vector<TileSource> sources;
+  sources.reserve(tensor.terms.size());
+  for (const auto& term : tensor.terms) {
+    auto& source = sources.emplace_back(TileSource{term.source, plan.sources[term.source]->tensor(tensor.name), 0, {}});
+    const auto item = static_cast<size_t>(itemsize(source.tensor.view.info.dtype));
+    source.offset = static_cast<uint64_t>(tile.begin) * item;
+    source.bytes = source.tensor.view.bytes.subspan(source.offset, static_cast<size_t>(tile.n) * item);
+  }
+  return sources;
+}
+
+void compute(const TensorPlan& tensor, std::span<const TileSource> sources, int64_t first, int64_t n, Dtype to, std::byte* out) {
+  const auto data = [&](const TileSource& source) {
+    return source.bytes.data() + first * itemsize(source.tensor.view.info.dtype);
+  };
+  if (tensor.is_copy && to == tensor.info.dtype) {
+    std::memcpy(out, data(sources[0]), static_cast<size_t>(n * itemsize(to)));
+    return;
+  }
+  std::vector<kernels::Addend> addends;
+  addends.reserve(sources.size());
+  for (size_t k = 0; k < sources.size(); ++k)
+    addends.push_back({sources[k].tensor.view.info.dtype, data(sources[k]), tensor.terms[k].coefficient});
+  kernels::weighted_sum(addends, n, to, out);
 }
 
 }  // namespace taskvec::edit

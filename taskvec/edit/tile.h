@@ -6,11 +6,33 @@
 
 namespace taskvec::edit {
 
-/// Elements [begin, begin + n) of one output tensor into `out`: a byte copy where the plan says so, a weighted sum otherwise.
-void compute_tile(const Plan& plan, const TensorPlan& tensor, int64_t begin, int64_t n, std::byte* out);
+/// Elements [begin, begin + n) of the output tensor at position `tensor` of a plan.
+struct Tile {
+  size_t tensor;
+  int64_t begin, n;
+};
 
-/// Calls body(tensor, begin, n) for tiles that cover every output tensor, from all threads. Tiles are large enough to hide their
-/// overhead and small enough to balance a few big tensors over the cores.
-void for_each_tile(const Plan& plan, const std::function<void(size_t tensor, int64_t begin, int64_t n)>& body);
+/// Tiles that cover every output tensor, in order. Each begins at a multiple of formats::kHashChunk bytes in every source, and is
+/// small enough for a few big tensors to be shared evenly by the cores.
+std::vector<Tile> tiles_of(const Plan& plan);
+
+/// The bytes of one addend of a tile, and where they lie.
+struct TileSource {
+  size_t source;  ///< index into Plan::sources
+  formats::MappedTensor tensor;
+  uint64_t offset;  ///< of `bytes` within the tensor
+  std::span<const std::byte> bytes;
+
+  void populate() const;  ///< brings the bytes into memory
+  void release() const;   ///< they are not needed any more
+};
+
+/// One per term of the tensor.
+std::vector<TileSource> sources_of(const Plan& plan, const Tile& tile);
+
+/// Elements [first, first + n) of a tile into `out`: a byte copy where the plan says so, a weighted sum otherwise.
+/// @param sources  of the tile
+/// @param to       dtype of `out`; the plan's, or another to see what narrowing did
+void compute(const TensorPlan& tensor, std::span<const TileSource> sources, int64_t first, int64_t n, Dtype to, std::byte* out);
 
 }  // namespace taskvec::edit

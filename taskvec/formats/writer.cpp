@@ -88,6 +88,14 @@ std::span<std::byte> CheckpointWriter::tensor(size_t index) {
   return state_->files[place.shard].bytes().subspan(place.offset, place.size);
 }
 
+void CheckpointWriter::write(size_t index, uint64_t offset, std::span<const std::byte> bytes) {
+  const auto& place = state_->places.at(index);
+  if (offset > place.size || bytes.size() > place.size - offset)
+    fail(ErrorCode::InvalidArgument, "tensor '{}': {} bytes at {} do not fit into {}", state_->layout.tensors[index].name,
+         bytes.size(), offset, place.size);
+  state_->files[place.shard].write_at(place.offset + offset, bytes);
+}
+
 void CheckpointWriter::finished(size_t index, uint64_t offset, uint64_t size) {
   const auto& place = state_->places.at(index);
   state_->files[place.shard].flush_hint(place.offset + offset, size);

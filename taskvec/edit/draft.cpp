@@ -1,0 +1,237 @@
+#include "taskvec/edit/draft.h"
+
+#include "taskvec/core/error.h"
+#include "taskvec/core/parallel.h"
+
+#include <algorithm>
+#include <optional>
+#include <unordered_map>
+#include <unordered_set>
+
+namespace taskvec::edit {
+namespace {
+
+using formats::TensorEntry;
+
+/// Makes a Draft tensor by tensor: the checks that need all sources side by side.
+class Drafter {
+ public:
+  Drafter(const Expr& expr, const Bindings& bindings, const PlanOptions& options)
+      : options_(options), draft_{.plan = {}, .reducer = Reducer(expr), .keys = {}, .group = {}, .first_named = {}} {
+    plan_.expression = to_string(expr);
+    plan_.options = options;
+    plan_.source_names = draft_.reducer.sources();
+    bind(bindings);
+    choose_base();
+    check_patterns();
+  }
+
+  Draft make() && {
+    for (const auto& entry : manifest(plan_.base).tensors) add(entry.name);
+    for (size_t s = 0; s < plan_.sources.size(); ++s) {
+      if (s == plan_.base) continue;
+      for (const auto& entry : manifest(s).tensors)
+        if (!added_.contains(entry.name) && key_of(entry.name).participants[s]) add(entry.name);
+    }
+    if (copied_ > 0)
+      plan_.warnings.push_back(
+          fmt::format("{} tensors are not in every source and are copied, e.g. '{}'", copied_, first_copied_));
+    compare_integers();
+    return std::move(draft_);
+  }
+
+ private:
+  struct Key {
+    std::vector<bool> participants;  // per source
+    std::optional<size_t> index;     // into draft_.keys, once a tensor needs it
+  };
+
+  const formats::Manifest& manifest(size_t source) const { return plan_.sources[source]->manifest(); }
+  /// "ft (models/ft.safetensors)"
+  std::string label(size_t source) const {
+    return fmt::format("{} ({})", plan_.source_names[source], plan_.sources[source]->path().string());
+  }
+
+  void bind(const Bindings& bindings) {
+    std::vector<std::string> known;
+    for (const auto& [name, checkpoint] : bindings) known.push_back(name);
+    for (const auto& name : plan_.source_names) {
+      const auto found = bindings.find(name);
+      if (found == bindings.end())
+        fail(ErrorCode::InvalidArgument, "unknown source '{}'{}; bind it with -s {}=PATH", name, did_you_mean(name, known), name);
+      plan_.sources.push_back(found->second);
+    }
+    for (const auto& name : known)
+      if (std::find(plan_.source_names.begin(), plan_.source_names.end(), name) == plan_.source_names.end())
+        plan_.warnings.push_back(fmt::format("source '{}' is not in the expression", name));
+  }
+
+  void choose_base() {
+    if (options_.base.empty()) return;
+    const auto& names = plan_.source_names;
+    const auto found = std::find(names.begin(), names.end(), options_.base);
+    if (found == names.end())
+      fail(ErrorCode::InvalidArgument, "base '{}' is no source of the expression{}", options_.base,
+           did_you_mean(options_.base, names));
+    plan_.base = static_cast<size_t>(found - names.begin());
+  }
+
+  void check_patterns() const {
+    for (const auto& pattern : draft_.reducer.patterns()) {
+      const auto matches = [&](const TensorEntry& entry) { return pattern.matches(entry.name); };
+      const bool any = std::any_of(plan_.sources.begin(), plan_.sources.end(), [&](const auto& source) {
+        return std::any_of(source->manifest().tensors.begin(), source->manifest().tensors.end(), matches);
+      });
+      if (any) continue;
+      const auto& tensors = manifest(plan_.base).tensors;
+      fail(ErrorCode::InvalidArgument, "pattern \"{}\" matches no tensor of {}{}", pattern.pattern(), label(plan_.base),
+           tensors.empty() ? "" : fmt::format("; names there look like '{}'", tensors.front().name));
+    }
+  }
+
+  [[noreturn]] void fail_missing(const std::string& tensor, size_t has, size_t lacks) const {
+    std::vector<std::string> names;
+    for (const auto& entry : manifest(lacks).tensors) names.push_back(entry.name);
+    fail(ErrorCode::InvalidArgument, "tensor '{}' is in {} but not in {}{}; --allow-missing copies it from where it is", tensor,
+         label(has), label(lacks), did_you_mean(tensor, names));
+  }
+
+  Key& key_of(const std::string& tensor_name) {
+    std::string key = draft_.reducer.key(tensor_name);
+    auto found = keys_.find(key);
+    if (found == keys_.end()) found = keys_.emplace(key, Key{draft_.reducer.participants(key), std::nullopt}).first;
+    return found->second;
+  }
+
+  void add(const std::string& name) {
+    added_.insert(name);
+    Key& key = key_of(name);
+    // The donor is what the output looks like: the base where it takes part, else the first source that does.
+    std::optional<size_t> donor, lacking;
+    const auto consider = [&](size_t s) {
+      if (manifest(s).find(name) != nullptr) {
+        donor = donor.value_or(s);
+      } else {
+        lacking = lacking.value_or(s);
+      }
+    };
+    const bool any_term = std::find(key.participants.begin(), key.participants.end(), true) != key.participants.end();
+    if (key.participants[plan_.base]) consider(plan_.base);
+    for (size_t s = 0; s < plan_.sources.size(); ++s)
+      if (key.participants[s] && s != plan_.base) consider(s);
+    const size_t from = donor.value_or(plan_.base);  // a tensor that nobody has is not asked for: then the base has it
+    const TensorEntry& model = *manifest(from).find(name);
+    if (lacking && !options_.allow_missing) fail_missing(name, from, *lacking);
+
+    TensorPlan tensor{.name = name, .info = model.info, .shard = from == plan_.base ? model.file : 0, .terms = {}};
+    const bool arithmetic = is_float(model.info.dtype);
+    if (arithmetic && !any_term)
+      fail(ErrorCode::InvalidArgument, "no term of the expression selects tensor '{}'; add a source without a pattern, e.g. {}",
+           name, plan_.source_names[plan_.base]);
+    for (size_t s = 0; s < plan_.sources.size(); ++s)
+      if (const auto* entry = manifest(s).find(name); entry != nullptr && key.participants[s]) check_same(model, from, *entry, s);
+    if (lacking) {
+      if (copied_++ == 0) first_copied_ = name;
+    }
+    if (arithmetic && options_.dtype) tensor.info.dtype = *options_.dtype;
+    if (arithmetic && !lacking) {
+      if (!key.index) {
+        key.index = draft_.keys.size();
+        draft_.keys.push_back(draft_.reducer.key(name));
+        draft_.first_named.push_back(plan_.tensors.size());
+      }
+      draft_.group.push_back(*key.index);
+    } else {
+      tensor.terms.push_back({from, 1.0});
+      tensor.is_copy = tensor.info.dtype == model.info.dtype;
+      draft_.group.push_back(Draft::kFixed);
+    }
+    plan_.tensors.push_back(std::move(tensor));
+  }
+
+  void check_same(const TensorEntry& a, size_t source_a, const TensorEntry& b, size_t source_b) const {
+    const bool both_float = is_float(a.info.dtype) && is_float(b.info.dtype);
+    if (!both_float && options_.allow_differing_integers && !is_float(a.info.dtype) && !is_float(b.info.dtype)) return;
+    if (a.info.shape != b.info.shape)
+      fail(ErrorCode::InvalidArgument, "tensor '{}' has shape {} in {} and {} in {}", a.name, taskvec::to_string(a.info.shape),
+           label(source_a), taskvec::to_string(b.info.shape), label(source_b));
+    if (!both_float && a.info.dtype != b.info.dtype)
+      fail(ErrorCode::InvalidArgument, "tensor '{}' is {} in {} and {} in {}", a.name, taskvec::name(a.info.dtype),
+           label(source_a), taskvec::name(b.info.dtype), label(source_b));
+  }
+
+  /// Tensors that arithmetic does not apply to are copied; sources that differ in them are no edits of the same thing.
+  void compare_integers() {
+    if (options_.allow_differing_integers) return;
+    std::vector<size_t> integers;
+    for (size_t i = 0; i < plan_.tensors.size(); ++i)
+      if (!is_float(plan_.tensors[i].info.dtype)) integers.push_back(i);
+    // In a fixed order, so that of several the same one is named on any number of threads.
+    std::vector<std::string> errors(integers.size());
+    std::vector<std::vector<bool>> participants;
+    for (const size_t i : integers) participants.push_back(key_of(plan_.tensors[i].name).participants);
+    parallel_for(static_cast<int64_t>(integers.size()), [&](int64_t i) {
+      const auto position = static_cast<size_t>(i);
+      errors[position] = integer_difference(plan_.tensors[integers[position]], participants[position]);
+    });
+    for (const auto& error : errors)
+      if (!error.empty()) throw Error(ErrorCode::InvalidArgument, error);
+  }
+
+  std::string integer_difference(const TensorPlan& tensor, const std::vector<bool>& participants) const {
+    const size_t donor = tensor.terms[0].source;
+    const auto expected = plan_.sources[donor]->tensor(tensor.name);
+    for (size_t s = 0; s < plan_.sources.size(); ++s) {
+      if (s == donor || !participants[s] || manifest(s).find(tensor.name) == nullptr) continue;
+      if (!std::ranges::equal(expected.view.bytes, plan_.sources[s]->tensor(tensor.name).view.bytes))
+        return fmt::format("{} tensor '{}' differs between {} and {}; --allow-differing-integers takes it from the base",
+                           taskvec::name(tensor.info.dtype), tensor.name, label(donor), label(s));
+    }
+    return "";
+  }
+
+  const PlanOptions& options_;
+  Draft draft_;
+  Plan& plan_ = draft_.plan;
+  std::unordered_map<std::string, Key> keys_;
+  std::unordered_set<std::string> added_;
+  int64_t copied_ = 0;
+  std::string first_copied_;
+};
+
+}  // namespace
+
+Draft draft(const Expr& expr, const Bindings& bindings, const PlanOptions& options) {
+  if (!expr.node().weights)
+    fail(ErrorCode::InvalidArgument, "'{}' is a number; an edit needs at least one source", to_string(expr));
+  if (options.dtype && !is_float(*options.dtype))
+    fail(ErrorCode::InvalidArgument, "an edit cannot be written as {}; choose F64, F32, F16, BF16, F8_E4M3 or F8_E5M2",
+         name(*options.dtype));
+  const auto used = expr.coefficients();
+  for (const auto& [name, value] : options.coefficients)
+    if (std::find(used.begin(), used.end(), name) == used.end())
+      fail(ErrorCode::InvalidArgument, "the expression has no coefficient ${}{}", name, did_you_mean(name, used));
+  return Drafter(expr, bindings, options).make();
+}
+
+std::vector<std::vector<double>> coefficients(const Draft& draft, const CoefficientValues& values) {
+  std::vector<std::vector<double>> out;
+  for (const auto& key : draft.keys) out.push_back(draft.reducer.coefficients(key, values));
+  return out;
+}
+
+void set_terms(Draft& draft, const std::vector<std::vector<double>>& coefficients) {
+  Plan& plan = draft.plan;
+  for (size_t i = 0; i < plan.tensors.size(); ++i) {
+    if (draft.group[i] == Draft::kFixed) continue;
+    TensorPlan& tensor = plan.tensors[i];
+    const auto& weights = coefficients[draft.group[i]];
+    tensor.terms.clear();
+    for (size_t s = 0; s < weights.size(); ++s)
+      if (weights[s] != 0) tensor.terms.push_back({s, weights[s]});
+    tensor.is_copy = tensor.terms.size() == 1 && tensor.terms[0].coefficient == 1.0 &&
+                     plan.sources[tensor.terms[0].source]->manifest().find(tensor.name)->info.dtype == tensor.info.dtype;
+  }
+}
+
+}  // namespace taskvec::edit

@@ -1,0 +1,28 @@
+#pragma once
+
+#include "taskvec/edit/plan.h"
+#include "taskvec/edit/reducer.h"
+
+namespace taskvec::edit {
+
+/// A plan whose coefficients can still be chosen: every check that needs no coefficient has been made.
+struct Draft {
+  static constexpr size_t kFixed = static_cast<size_t>(-1);
+
+  Plan plan;
+  Reducer reducer;
+  std::vector<std::string> keys;    ///< of Reducer; distinct, of the tensors that arithmetic applies to
+  std::vector<size_t> group;        ///< per tensor: index into `keys`, or kFixed for a copy whatever the coefficients
+  std::vector<size_t> first_named;  ///< per key: the first tensor that has it
+};
+
+/// Everything that plan() checks except what depends on coefficients' values; terms of tensors in groups are empty.
+Draft draft(const Expr& expr, const Bindings& bindings, const PlanOptions& options);
+
+/// One coefficient per source for every key. @throws as reduce()
+std::vector<std::vector<double>> coefficients(const Draft& draft, const CoefficientValues& values);
+
+/// Fills the terms of the tensors in groups.
+void set_terms(Draft& draft, const std::vector<std::vector<double>>& coefficients);
+
+}  // namespace taskvec::edit

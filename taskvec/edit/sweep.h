@@ -1,0 +1,23 @@
+#pragma once
+
+#include "taskvec/edit/plan.h"
+
+#include <functional>
+
+namespace taskvec::edit {
+
+/// What one pass over the sources of a plan found out.
+struct SweepResult {
+  std::vector<std::string> fingerprints;  ///< of Plan::sources
+  int64_t non_finite = 0;                 ///< NaN and infinite elements of the output
+  int64_t overflowed = 0;                 ///< those of them that became so on narrowing to the output dtype
+};
+
+/// A computed range of an output tensor: position in the plan, offset of the first byte, the bytes (valid during the call).
+using TileConsumer = std::function<void(size_t tensor, uint64_t offset, std::span<const std::byte> bytes)>;
+
+/// Computes every output tensor tile by tile and fingerprints the sources on the way: every source is read once, and nothing is
+/// kept but a few tiles per thread. Calls `consume` from all threads, once for every byte of the output.
+SweepResult sweep(const Plan& plan, const TileConsumer& consume);
+
+}  // namespace taskvec::edit
