@@ -11,6 +11,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
+/// Output bytes that are handed to the disk at once: large enough to cost little, small enough to keep it busy.
+constexpr uint64_t kFlushBlock = uint64_t{4} << 20;
+
 /// Replacing a source would lose what the output was made of.
 void check_output(const Plan& plan, const fs::path& output) {
   std::error_code error;
@@ -48,7 +51,10 @@ Summary run(const Plan& plan, const fs::path& output) {
   formats::CheckpointWriter writer(output, layout_of(plan, output.extension() == ".safetensors"));
   const SweepResult swept = sweep(plan, [&](size_t tensor, uint64_t offset, std::span<const std::byte> bytes) {
     writer.write(tensor, offset, bytes);
-    writer.finished(tensor, offset, bytes.size());
+    // Only a hint, so it does not matter that another thread may still be busy with an earlier part of the block.
+    const uint64_t end = offset + bytes.size(), begin = (end - 1) / kFlushBlock * kFlushBlock;
+    if (end % kFlushBlock == 0 || end == static_cast<uint64_t>(plan.tensors[tensor].info.nbytes()))
+      writer.finished(tensor, begin, end - begin);
     progress.add(static_cast<int64_t>(bytes.size()));
   });
   for (const auto& source : plan.sources) source->check_unchanged();

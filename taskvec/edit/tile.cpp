@@ -9,8 +9,12 @@
 namespace taskvec::edit {
 namespace {
 
-uint64_t file_offset(const TileSource& source) {
-  return static_cast<uint64_t>(source.bytes.data() - source.tensor.file->bytes().data());
+constexpr uint64_t kBlock = uint64_t{4} << 20;  // a multiple of kHashChunk, at which tiles begin
+constexpr uint64_t kFewPages = uint64_t{64} << 10;
+
+/// Where the tensor begins in its file.
+uint64_t file_offset(const formats::MappedTensor& tensor) {
+  return static_cast<uint64_t>(tensor.view.bytes.data() - tensor.file->bytes().data());
 }
 
 }  // namespace
@@ -28,8 +32,19 @@ std::vector<Tile> tiles_of(const Plan& plan) {
   return tiles;
 }
 
-void TileSource::populate() const { tensor.file->populate(file_offset(*this), bytes.size()); }
-void TileSource::release() const { tensor.file->release(file_offset(*this), bytes.size()); }
+void TileSource::populate() const {
+  if (offset % kBlock != 0 || bytes.size() < kFewPages) return;
+  const uint64_t size = std::min<uint64_t>(kBlock, tensor.view.bytes.size() - offset);
+  tensor.file->populate(file_offset(tensor) + offset, size);
+}
+
+// Another thread may still read an earlier part of the block: its pages come back from the page cache.
+void TileSource::release() const {
+  const uint64_t end = offset + bytes.size();
+  if (bytes.empty() || (end % kBlock != 0 && end != tensor.view.bytes.size())) return;
+  const uint64_t begin = (end - 1) / kBlock * kBlock;
+  tensor.file->release(file_offset(tensor) + begin, end - begin);
+}
 
 std::vector<TileSource> sources_of(const Plan& plan, const Tile& tile) {
   const auto& tensor = plan.tensors[tile.tensor];

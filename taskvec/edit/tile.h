@@ -23,8 +23,9 @@ struct TileSource {
   uint64_t offset;  ///< of `bytes` within the tensor
   std::span<const std::byte> bytes;
 
-  void populate() const;  ///< brings the bytes into memory
-  void release() const;   ///< they are not needed any more
+  /// Bring the bytes into memory and let go of them: in blocks of several tiles, as each call costs all threads a little.
+  void populate() const;
+  void release() const;
 };
 
 /// One per term of the tensor.

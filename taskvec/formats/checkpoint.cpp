@@ -5,6 +5,9 @@
 #include "taskvec/formats/fingerprint.h"
 
 #include <xxhash.h>
+#if defined(__x86_64__)
+#include <xxh_x86dispatch.h>  // the same hash, by the widest registers there are
+#endif
 
 #include <algorithm>
 

@@ -146,7 +146,7 @@ void tile(std::span<const Addend> addends, size_t begin, size_t n, Dtype to, std
 }  // namespace
 
 void weighted_sum(std::span<const Addend> addends, int64_t n, Dtype to, std::byte* out) {
-  static_cast<void>(simd_level());  // reads TASKVEC_SIMD the first time
+  static const std::string level = simd_level();  // reads TASKVEC_SIMD; not each time, as asking the CPU is slow
   bool wide = compute_dtype(to) == Dtype::F64;
   for (const Addend& addend : addends) wide = wide || compute_dtype(addend.dtype) == Dtype::F64;
   for (size_t begin = 0; begin < static_cast<size_t>(n); begin += kTile) {
