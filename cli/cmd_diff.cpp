@@ -13,7 +13,12 @@ namespace {
 
 double mean_abs(const kernels::Difference& d) { return d.n == 0 ? 0 : d.sum_abs / static_cast<double>(d.n); }
 
-double cosine(const kernels::Difference& d) { return d.dot_ab / std::sqrt(d.dot_aa * d.dot_bb); }
+/// Of the angle between the weights of both; 1 where both are zero.
+double cosine(const kernels::Difference& d) {
+  const double norms = std::sqrt(d.dot_aa) * std::sqrt(d.dot_bb);
+  if (norms == 0) return d.dot_aa == d.dot_bb ? 1 : 0;
+  return d.dot_ab / norms;
+}
 
 void print_json(const edit::Comparison& comparison) {
   nlohmann::ordered_json tensors = nlohmann::ordered_json::object();
@@ -22,7 +27,8 @@ void print_json(const edit::Comparison& comparison) {
                             {"comparable", tensor.comparable},
                             {"max_abs", tensor.difference.max_abs},
                             {"mean_abs", mean_abs(tensor.difference)},
-                            {"norm", std::sqrt(tensor.difference.sum_squares)}};
+                            {"norm", std::sqrt(tensor.difference.sum_squares)},
+                            {"cosine", cosine(tensor.difference)}};
   }
   const nlohmann::ordered_json json{{"same", comparison.same()},          {"norm", std::sqrt(comparison.total.sum_squares)},
                                     {"cosine", cosine(comparison.total)}, {"only_in_a", comparison.only_in_a},
@@ -37,14 +43,17 @@ void print_text(const edit::Comparison& comparison) {
     if (tensor.same) continue;
     const auto& d = tensor.difference;
     if (!tensor.comparable) {
-      fmt::print("{}: different shape or dtype\n", tensor.name);
+      fmt::print("different shape or dtype: {}\n", tensor.name);
+    } else if (d.n == 0) {
+      fmt::print("different integers: {}\n", tensor.name);
     } else {
       fmt::print("max {:9.3g}  mean {:9.3g}  norm {:9.3g}  {}\n", d.max_abs, mean_abs(d), std::sqrt(d.sum_squares), tensor.name);
     }
   }
   for (const auto& name : comparison.only_in_a) fmt::print("only in the first: {}\n", name);
   for (const auto& name : comparison.only_in_b) fmt::print("only in the second: {}\n", name);
-  fmt::print("{} of {} tensors are the same; norm of the task vector {:.6g}, cosine of the weights {:.6g}\n", same,
+  if (comparison.total.non_finite > 0) fmt::print("NaN or infinite in either: {} elements\n", comparison.total.non_finite);
+  fmt::print("{} of {} tensors are the same\nnorm of the task vector {:.6g}, cosine of the weights {:.6g}\n", same,
              comparison.tensors.size(), std::sqrt(comparison.total.sum_squares), cosine(comparison.total));
 }
 

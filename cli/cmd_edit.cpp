@@ -38,13 +38,18 @@ void run_edit(Arguments& arguments) {
     fail(ErrorCode::InvalidArgument, "{} is there already; --force replaces it", arguments.output);
   for (const auto& warning : plan.warnings) fmt::print(stderr, "warning: {}\n", warning);
   const auto summary = edit::run(plan, arguments.output);
+  if (summary.non_finite > 0)
+    fmt::print(stderr, "warning: {} elements of the output are NaN or infinite; {} of them overflowed its dtype\n",
+               summary.non_finite, summary.overflowed);
   const double rate = static_cast<double>(summary.bytes_read + summary.bytes_written) / std::max(summary.seconds, 1e-9);
   if (arguments.json) {
     fmt::print("{}\n", nlohmann::ordered_json{{"output", arguments.output},
                                               {"tensors", summary.tensors},
                                               {"bytes_read", summary.bytes_read},
                                               {"bytes_written", summary.bytes_written},
-                                              {"seconds", summary.seconds}}
+                                              {"seconds", summary.seconds},
+                                              {"non_finite", summary.non_finite},
+                                              {"overflowed", summary.overflowed}}
                            .dump());
   } else {
     fmt::print("{}: {} tensors, {} in {} ({}/s read and written)\n", arguments.output, summary.tensors,

@@ -17,7 +17,12 @@ message(STATUS "libtorch: ${TASKVEC_TORCH_DIR}")
 
 add_library(taskvec_torch INTERFACE)
 add_library(taskvec::torch ALIAS taskvec_torch)
-target_include_directories(taskvec_torch SYSTEM INTERFACE ${TASKVEC_TORCH_DIR}/include
+# The wheel carries headers of its own fmt; Debian's are the ones whose library is linked, so they come first.
+get_target_property(fmt_include fmt::fmt INTERFACE_INCLUDE_DIRECTORIES)
+file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/fmt-first)
+file(CREATE_LINK ${fmt_include}/fmt ${CMAKE_BINARY_DIR}/fmt-first/fmt SYMBOLIC)
+target_include_directories(taskvec_torch SYSTEM INTERFACE ${CMAKE_BINARY_DIR}/fmt-first
+                                                          ${TASKVEC_TORCH_DIR}/include
                                                           ${TASKVEC_TORCH_DIR}/include/torch/csrc/api/include)
 target_compile_definitions(taskvec_torch INTERFACE _GLIBCXX_USE_CXX11_ABI=1)
 target_link_libraries(taskvec_torch INTERFACE ${TASKVEC_TORCH_DIR}/lib/libtorch_cpu.so ${TASKVEC_TORCH_DIR}/lib/libc10.so)

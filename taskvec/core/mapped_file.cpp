@@ -65,9 +65,7 @@ MappedFile::~MappedFile() {
 void MappedFile::will_need(uint64_t offset, uint64_t size) const { advise(data_, size_, offset, size, MADV_WILLNEED, false); }
 
 // Where the kernel lacks it (before 5.14) the pages come one by one.
-void MappedFile::populate(uint64_t offset, uint64_t size) const {
-  advise(data_, size_, offset, size, MADV_POPULATE_READ, false);
-}
+void MappedFile::populate(uint64_t offset, uint64_t size) const { advise(data_, size_, offset, size, MADV_POPULATE_READ, false); }
 
 void MappedFile::release(uint64_t offset, uint64_t size) const { advise(data_, size_, offset, size, MADV_DONTNEED, true); }
 

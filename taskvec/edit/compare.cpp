@@ -7,13 +7,28 @@
 namespace taskvec::edit {
 namespace {
 
-void compare_tensor(const formats::Checkpoint& a, const formats::Checkpoint& b, Comparison::Tensor& out) {
-  const auto x = a.tensor(out.name), y = b.tensor(out.name);
-  const auto &left = x.view.info, &right = y.view.info;
-  out.same = left == right && std::ranges::equal(x.view.bytes, y.view.bytes);
-  out.comparable = left.shape == right.shape && (left.dtype == right.dtype || (is_float(left.dtype) && is_float(right.dtype)));
-  if (out.comparable && is_float(left.dtype))
-    out.difference = kernels::difference(left.dtype, x.view.bytes.data(), right.dtype, y.view.bytes.data(), left.numel());
+constexpr int64_t kTileElements = int64_t{1} << 20;
+
+/// Elements of one tensor that are compared at once.
+struct Tile {
+  size_t tensor;
+  int64_t begin, n;
+  bool same = false;
+  kernels::Difference difference = {};
+};
+
+void compare_tile(const formats::Checkpoint& a, const formats::Checkpoint& b, const std::string& name, Tile& tile) {
+  const auto x = a.tensor(name), y = b.tensor(name);
+  const auto part = [&](const formats::MappedTensor& tensor) {
+    const int64_t item = itemsize(tensor.view.info.dtype);
+    return tensor.view.bytes.subspan(static_cast<size_t>(tile.begin * item), static_cast<size_t>(tile.n * item));
+  };
+  const auto left = part(x), right = part(y);
+  const Dtype dtype = x.view.info.dtype;
+  tile.same = dtype == y.view.info.dtype && std::ranges::equal(left, right);
+  if (is_float(dtype)) tile.difference = kernels::difference(dtype, left.data(), y.view.info.dtype, right.data(), tile.n);
+  for (const auto& [tensor, bytes] : {std::pair{&x, left}, std::pair{&y, right}})
+    tensor->file->release(static_cast<uint64_t>(bytes.data() - tensor->file->bytes().data()), bytes.size());
 }
 
 }  // namespace
@@ -34,8 +49,26 @@ Comparison compare(const formats::Checkpoint& a, const formats::Checkpoint& b) {
   }
   for (const auto& entry : b.manifest().tensors)
     if (a.manifest().find(entry.name) == nullptr) result.only_in_b.push_back(entry.name);
-  parallel_for(static_cast<int64_t>(result.tensors.size()),
-               [&](int64_t i) { compare_tensor(a, b, result.tensors[static_cast<size_t>(i)]); });
+  std::vector<Tile> tiles;
+  for (size_t t = 0; t < result.tensors.size(); ++t) {
+    auto& tensor = result.tensors[t];
+    const auto &x = a.manifest().find(tensor.name)->info, &y = b.manifest().find(tensor.name)->info;
+    tensor.comparable = x.shape == y.shape && (x.dtype == y.dtype || (is_float(x.dtype) && is_float(y.dtype)));
+    tensor.same = x == y;
+    if (!tensor.comparable) continue;
+    const int64_t total = x.numel();
+    for (int64_t begin = 0; begin < total; begin += kTileElements)
+      tiles.push_back({.tensor = t, .begin = begin, .n = std::min(kTileElements, total - begin)});
+  }
+  parallel_for(static_cast<int64_t>(tiles.size()), [&](int64_t i) {
+    Tile& tile = tiles[static_cast<size_t>(i)];
+    compare_tile(a, b, result.tensors[tile.tensor].name, tile);
+  });
+  for (const auto& tile : tiles) {
+    auto& tensor = result.tensors[tile.tensor];
+    tensor.same = tensor.same && tile.same;
+    tensor.difference.merge(tile.difference);
+  }
   for (const auto& tensor : result.tensors) result.total.merge(tensor.difference);  // in order: the same sum on any thread count
   return result;
 }

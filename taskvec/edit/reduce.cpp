@@ -7,14 +7,20 @@
 namespace taskvec::edit {
 namespace {
 
-/// Adds scale * node to `out` for weights; numbers are evaluated where they are needed. `out` is one coefficient per source.
+using Index = std::map<std::string, size_t, std::less<>>;
+
+bool is_selected(const Node& node, const Index& pattern_index, const std::string& key) {
+  return (key[pattern_index.find(node.text)->second] == '1') != node.inverted;
+}
+
+/// The expression's value for tensors of one key: numbers as such, weights as one coefficient per source.
 struct Evaluation {
-  const std::map<std::string, size_t, std::less<>>& source_index;
-  const std::map<std::string, size_t, std::less<>>& pattern_index;
+  const Index& source_index;
+  const Index& pattern_index;
   const std::string& key;
   const CoefficientValues& values;
 
-  bool selected(const Node& node) const { return (key[pattern_index.find(node.text)->second] == '1') != node.inverted; }
+  bool selected(const Node& node) const { return is_selected(node, pattern_index, key); }
 
   double coefficient_value(const std::string& name) const {
     const auto found = values.find(name);
@@ -116,15 +122,11 @@ std::string Reducer::key(std::string_view tensor_name) const {
   return key;
 }
 
-bool Reducer::selected(const Node& node, const std::string& key) const {
-  return (key[pattern_index_.find(node.text)->second] == '1') != node.inverted;
-}
-
 std::vector<bool> Reducer::participants(const std::string& key) const {
   std::vector<bool> out(sources_.size());
   const auto visit = [&](const auto& self, const Node& node) -> void {
     if (node.kind == NodeKind::Source) out[source_index_.find(node.text)->second] = true;
-    if (node.kind == NodeKind::Select && !selected(node, key)) return;
+    if (node.kind == NodeKind::Select && !is_selected(node, pattern_index_, key)) return;
     for (const auto& child : node.children) self(self, *child);
   };
   visit(visit, expr_.node());

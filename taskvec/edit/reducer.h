@@ -25,8 +25,6 @@ class Reducer {
   std::vector<double> coefficients(const std::string& key, const CoefficientValues& values) const;
 
  private:
-  bool selected(const Node& node, const std::string& key) const;
-
   Expr expr_;
   std::vector<std::string> sources_;
   std::vector<Glob> patterns_;

@@ -1,31 +1,22 @@
 #pragma once
 
 #include "taskvec/data/dataset.h"
-#include "taskvec/edit/execute.h"
+#include "taskvec/eval/accuracy.h"
 #include "taskvec/models/clip.h"
 
 #include <nlohmann/json_fwd.hpp>
 
-#include <optional>
-
 namespace taskvec::eval {
-
-/// An accuracy with its 95 % Wilson score interval.
-struct Accuracy {
-  int64_t correct = 0, n = 0;
-  double value() const;
-  double low() const;
-  double high() const;
-};
 
 struct TaskResult {
   std::string task;
   data::Split split = data::Split::Test;
   Accuracy accuracy;
   std::vector<Accuracy> per_class;
-  std::vector<int32_t> predictions;  ///< per sample
-  double seconds = 0;
+  std::vector<int32_t> labels, predictions;  ///< per sample
+  double seconds = 0;                        ///< of the pass over the samples; decoding and heads are not in it
 
+  double samples_per_second() const;
   /// {"accuracy": .., "ci95": [low, high], "n": .., "split": "test", "correct": .., "samples_per_second": ..}
   nlohmann::json to_json() const;
 };
@@ -33,34 +24,32 @@ struct TaskResult {
 struct EvalOptions {
   data::Split split = data::Split::Test;
   int64_t batch = 256;
-  int64_t limit = 0;  ///< at most so many samples a task; 0: all
+  int64_t limit = 0;     ///< at most so many samples a task; 0: all
+  bool progress = true;  ///< a line on stderr for long evaluations
 };
 
 /// Evaluates points of one weight space on tasks: data sets are decoded once and kept, heads are cached by the text tower's
-/// bytes, so that evaluating the next point costs a pass of the image encoder and nothing else.
+/// bytes, so that evaluating the next point costs a pass of the image encoder and nothing else. Runs on the device that the
+/// parameters are on, in float32. Threads: one at a time.
 class Evaluator {
  public:
-  /// @param model_folder  gives config, tokenizer and preprocessor
+  /// @param network       Lifetime: as long as this
+  /// @param model_folder  gives tokenizer and preprocessor
+  /// @throws Error{InvalidArgument} for a batch below 1 or a negative limit
   Evaluator(const models::Clip& network, std::filesystem::path model_folder, EvalOptions options);
   ~Evaluator();
+
+  /// @throws Error{Numeric} naming task, sample and tensor when the features are not finite; Error as the loaders do
   TaskResult evaluate(const bridge::Params& params, const data::Task& task);
   TaskResult evaluate(const bridge::Params& params, const data::Task& task, data::Split split);
+
+  /// Of the samples, for records.
+  std::string fingerprint(const data::Task& task, data::Split split);
+  const EvalOptions& options() const;
 
  private:
   struct State;
   std::unique_ptr<State> state_;
-};
-
-/// An expression's result as parameters in memory: what Resident writes is what the network reads.
-class EditedParams : public edit::ParamSink {
- public:
-  explicit EditedParams(const edit::Plan& layout);
-  std::span<std::byte> tensor(size_t index, const edit::TensorPlan& tensor) override;
-  const bridge::Params& params() const { return params_; }
-
- private:
-  bridge::Params params_;
-  std::vector<at::Tensor> tensors_;
 };
 
 }  // namespace taskvec::eval

@@ -60,7 +60,7 @@ std::string png(const BarChart& chart) {
   draw_legend(canvas, chart);
   for (const double tick : y.ticks) {
     canvas.line(kLeft, y.at(tick), width - kRight, y.at(tick), kLightGray, 1);
-    canvas.text(y.label(tick, chart.percent), kLeft - 12, y.at(tick) + 6, kLeft - 44, {17, kGray, false, Anchor::Right});
+    canvas.text(y.label(tick, chart.percent), kLeft - 12, y.at(tick) + 6, kLeft - 40, {17, kGray, false, Anchor::Right});
   }
   for (size_t group = 0; group < chart.groups.size(); ++group) {
     const double middle = kLeft + (static_cast<double>(group) + 0.5) * step;

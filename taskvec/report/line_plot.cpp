@@ -39,7 +39,7 @@ void draw_frame(const Canvas& canvas, const LinePlot& plot, const Axis& x, const
   canvas.text(plot.title, 24, 38, kWidth - 48, {24, kBlack, true, Anchor::Left});
   for (const double tick : y.ticks) {
     canvas.line(x.start, y.at(tick), x.end, y.at(tick), kLightGray, 1);
-    canvas.text(y.label(tick, plot.percent), x.start - 12, y.at(tick) + 6, kLeft - 44, {17, kGray, false, Anchor::Right});
+    canvas.text(y.label(tick, plot.percent), x.start - 12, y.at(tick) + 6, kLeft - 40, {17, kGray, false, Anchor::Right});
   }
   canvas.line(x.start, kBottom, x.end, kBottom, kGray, 1.5);
   for (const double tick : x.ticks) {

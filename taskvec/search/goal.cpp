@@ -3,6 +3,8 @@
 #include "taskvec/core/error.h"
 #include "taskvec/search/scan.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <limits>
 

@@ -15,7 +15,6 @@ class ClipTokenizer {
  public:
   /// From a folder with tokenizer.json, or with vocab.json and merges.txt. @throws Error{NotFound | Format} naming the file.
   static ClipTokenizer open(const std::filesystem::path& folder);
-  /// From OpenAI's bpe_simple_vocab_16e6.txt(.gz) would be a later addition.
   ClipTokenizer(ClipTokenizer&&) noexcept;
   ~ClipTokenizer();
 
@@ -33,7 +32,7 @@ class ClipTokenizer {
   std::unique_ptr<State> state_;
 };
 
-/// Learns `merges` byte-level BPE merges from weighted texts (ties broken by the pair's text, so the result is a function of its
+/// Learns `merges` byte-level BPE merges from texts (ties broken by the pair's text, so the result is a function of its
 /// input) and writes a complete CLIP tokenizer that transformers loads: vocab.json, merges.txt, tokenizer_config.json,
 /// special_tokens_map.json, tokenizer.json. Vocabulary: 256 bytes, 256 bytes with </w>, the merges, <|startoftext|>,
 /// <|endoftext|>.

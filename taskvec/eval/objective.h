@@ -1,0 +1,36 @@
+#pragma once
+
+#include "taskvec/eval/edited_clip.h"
+#include "taskvec/eval/evaluate.h"
+#include "taskvec/search/search.h"
+
+namespace taskvec::eval {
+
+/// Task name -> what a model scores there.
+using Results = std::map<std::string, TaskResult, std::less<>>;
+
+Results evaluate_all(Evaluator& evaluator, const bridge::Params& params, const std::vector<data::Task>& tasks, data::Split split);
+
+/// The accuracies, by task name.
+search::Metrics metrics(const Results& results);
+
+/// Measures points of an expression: accuracy on every task, NaN where the network's features are not finite.
+/// @param axes   the coefficients of the model in the order of the points
+/// @param split  Train or Val: nothing is chosen on test
+/// @throws Error{InvalidArgument} for the test split, an axis that is no coefficient (nearest suggested), a coefficient without
+/// an axis Lifetime: model and evaluator outlive the objective.
+search::Objective make_objective(EditedClip& model, Evaluator& evaluator, std::vector<data::Task> tasks, data::Split split,
+                                 const std::vector<search::Axis>& axes);
+
+/// Grid search over the coefficients of an expression, on validation splits.
+/// @param reference  the model that `base` means in constraints
+/// @param options    axes, goal, constraints, log; `reference` and `key` are filled in here
+/// @return           the result and the reference's metrics
+struct CoefficientSearch {
+  search::SearchResult result;
+  search::Metrics reference;
+};
+CoefficientSearch search_coefficients(EditedClip& model, EditedClip& reference, Evaluator& evaluator,
+                                      const std::vector<data::Task>& tasks, search::SearchOptions options);
+
+}  // namespace taskvec::eval
