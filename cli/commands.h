@@ -16,4 +16,9 @@ void add_edit_command(CLI::App& app);
 void add_diff_command(CLI::App& app);
 void add_reproduce_command(CLI::App& app);
 
+// With libtorch: networks that run.
+void add_tasks_command(CLI::App& app);
+void add_pretrain_command(CLI::App& app);
+void add_finetune_command(CLI::App& app);
+
 }  // namespace taskvec::cli

@@ -2,6 +2,11 @@
 
 namespace taskvec::cli {
 
-void add_commands(CLI::App& app) { add_core_commands(app); }
+void add_commands(CLI::App& app) {
+  add_core_commands(app);
+  add_tasks_command(app);
+  add_pretrain_command(app);
+  add_finetune_command(app);
+}
 
 }  // namespace taskvec::cli

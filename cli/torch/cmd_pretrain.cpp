@@ -1,0 +1,43 @@
+#include "cli/common.h"
+#include "taskvec/train/pretrain.h"
+
+#include <memory>
+
+namespace taskvec::cli {
+namespace {
+
+struct Arguments {
+  std::string task = "glyphs", output;
+  train::PretrainOptions options;
+};
+
+}  // namespace
+
+void add_pretrain_command(CLI::App& app) {
+  auto* command = app.add_subcommand(
+      "pretrain",
+      "Train the pocket CLIP from scratch: how assets/pocket-clip was made\n\n"
+      "  taskvec pretrain -o runs/pocket-clip\n\n"
+      "28 x 28 pixels, patch 7, image encoder 4 x 128, text encoder 2 x 64, and a tokenizer of its own learned from\n"
+      "the class names. Images are rendered glyphs under random affine and elastic maps; each is told from all the\n"
+      "class names at once. A killed run goes on when the same command is given again.\n");
+  auto arguments = std::make_shared<Arguments>();
+  train::PretrainOptions& options = arguments->options;
+  command->add_option("-t,--task", arguments->task, "what to learn")->capture_default_str();
+  command->add_option("-o,--output", arguments->output, "the folder to write")->required();
+  command->add_option("--steps", options.steps, "optimiser steps")->capture_default_str();
+  command->add_option("--batch", options.batch, "images a step")->capture_default_str();
+  command->add_option("--lr", options.learning_rate, "learning rate at its highest (AdamW)")->capture_default_str();
+  command->add_option("--warmup", options.warmup, "steps until the learning rate is there; a cosine to 0 follows")
+      ->capture_default_str();
+  command->add_option("--weight-decay", options.weight_decay, "decoupled decay of every parameter")->capture_default_str();
+  command->add_option("--merges", options.merges, "merges of the tokenizer")->capture_default_str();
+  command->add_option("--train-images", options.train_images, "at most so many images; 0: all")->capture_default_str();
+  command->add_option("--seed", options.seed, "of the weights, the order of the images and their maps")->capture_default_str();
+  command->add_flag("--force", options.force, "train anew over an earlier run in OUTPUT");
+  add_threads_option(*command);
+  command->callback(
+      [=] { train::pretrain(train::pocket_config(), data::load_task(arguments->task), arguments->output, arguments->options); });
+}
+
+}  // namespace taskvec::cli

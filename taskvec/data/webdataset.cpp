@@ -1,0 +1,132 @@
+#include "taskvec/core/error.h"
+#include "taskvec/core/fingerprint.h"
+#include "taskvec/data/source.h"
+
+#include <archive.h>
+#include <archive_entry.h>
+
+#include <charconv>
+#include <map>
+
+namespace taskvec::data {
+namespace {
+
+namespace fs = std::filesystem;
+constexpr int64_t kMaxMember = int64_t{256} << 20, kMaxTotal = int64_t{8} << 30;
+
+struct Sample {
+  std::string key;
+  std::vector<std::byte> image;
+  int64_t label = -1;
+};
+
+/// Tar files whose members of one name belong together: NAME.jpg (or .jpeg, .png) and NAME.cls, a number in text. The images stay
+/// in memory as they are in the file.
+class WebDataset final : public Dataset {
+ public:
+  explicit WebDataset(std::vector<Sample> samples) : samples_(std::move(samples)) {}
+  int64_t size() const override { return static_cast<int64_t>(samples_.size()); }
+  int64_t label(int64_t index) const override { return samples_[static_cast<size_t>(index)].label; }
+  Image image(int64_t index) const override {
+    const Sample& sample = samples_[static_cast<size_t>(index)];
+    return decode_image(sample.image, sample.key);
+  }
+  std::string fingerprint() const override {
+    Fingerprint key;
+    for (const Sample& sample : samples_) key.update(sample.image).update(std::to_string(sample.label));
+    return key.hex();
+  }
+
+ private:
+  std::vector<Sample> samples_;
+};
+
+int64_t parse_label(std::span<const std::byte> bytes, const std::string& member, const fs::path& file, size_t classes) {
+  const auto* text = reinterpret_cast<const char*>(bytes.data());
+  int64_t label = -1;
+  const auto [end, error] = std::from_chars(text, text + bytes.size(), label);
+  const std::string rest(end, text + bytes.size());
+  if (error != std::errc() || rest.find_first_not_of(" \r\n") != std::string::npos || label < 0 ||
+      static_cast<size_t>(label) >= classes) {
+    fail(ErrorCode::Format, "{}: '{}' is no label from 0 to {}", file.string(), member, classes - 1);
+  }
+  return label;
+}
+
+void read_tar(const fs::path& file, size_t classes, std::vector<Sample>& samples, int64_t& total) {
+  const std::unique_ptr<archive, int (*)(archive*)> tar(archive_read_new(), archive_read_free);
+  archive_read_support_format_tar(tar.get());
+  archive_read_support_filter_gzip(tar.get());
+  const auto check = [&](int status) {
+    if (status < ARCHIVE_WARN)
+      fail(ErrorCode::Format, "{}: not a readable tar file: {}", file.string(), archive_error_string(tar.get()));
+  };
+  check(archive_read_open_filename(tar.get(), file.c_str(), 1 << 20));
+  std::map<std::string, size_t> by_key;
+  archive_entry* entry = nullptr;
+  for (;;) {
+    const int status = archive_read_next_header(tar.get(), &entry);
+    if (status == ARCHIVE_EOF) break;
+    check(status);
+    if (archive_entry_filetype(entry) != AE_IFREG || !archive_entry_pathname(entry)) continue;
+    const std::string member = archive_entry_pathname(entry);
+    const size_t slash = member.rfind('/'), dot = member.find('.', slash == std::string::npos ? 0 : slash);
+    if (dot == std::string::npos) continue;
+    const std::string key = member.substr(0, dot), kind = member.substr(dot + 1);
+    const bool image = kind == "jpg" || kind == "jpeg" || kind == "png";
+    if (!image && kind != "cls") continue;
+    const int64_t size = archive_entry_size(entry);
+    total += size;
+    if (size < 0 || size > kMaxMember || total > kMaxTotal) {
+      fail(ErrorCode::Format, "{}: '{}' of {} bytes is refused: too large", file.string(), member, size);
+    }
+    std::vector<std::byte> bytes(static_cast<size_t>(size));
+    if (archive_read_data(tar.get(), bytes.data(), bytes.size()) != size) {
+      fail(ErrorCode::Format, "{}: '{}' ends too early", file.string(), member);
+    }
+    const auto [found, fresh] = by_key.try_emplace(key, samples.size());
+    if (fresh) samples.push_back({file.string() + ":" + key, {}, -1});
+    Sample& sample = samples[found->second];
+    if (image) {
+      sample.image = std::move(bytes);
+    } else {
+      sample.label = parse_label(bytes, member, file, classes);
+    }
+  }
+}
+
+void check(Task& task, const YAML::Node& settings) {
+  check_keys(task, settings, {"train", "test", "get"});
+  required_list(task, settings, "train");
+  required_list(task, settings, "test");
+}
+
+std::string missing(const Task& task, const YAML::Node& settings) {
+  for (const char* split : {"train", "test"}) {
+    for (const std::string& name : required_list(task, settings, split)) {
+      const fs::path file = resolve(task, name);
+      if (!fs::exists(file)) return fmt::format("{} is missing; {}", file.string(), how_to_get(settings));
+    }
+  }
+  return "";
+}
+
+std::shared_ptr<const Dataset> open(const Task& task, const YAML::Node& settings, Split split) {
+  std::vector<Sample> samples;
+  int64_t total = 0;
+  for (const std::string& name : required_list(task, settings, split == Split::Test ? "test" : "train")) {
+    read_tar(resolve(task, name), task.classes.size(), samples, total);
+  }
+  for (const Sample& sample : samples) {
+    if (sample.image.empty() || sample.label < 0) {
+      fail(ErrorCode::Format, "{}: a sample needs an image (.jpg, .jpeg, .png) and a label (.cls)", sample.key);
+    }
+  }
+  return take_split(std::make_shared<WebDataset>(std::move(samples)), split);
+}
+
+}  // namespace
+
+const SourceKind kWebDataset{"webdataset", check, missing, open};
+
+}  // namespace taskvec::data
