@@ -20,5 +20,8 @@ void add_reproduce_command(CLI::App& app);
 void add_tasks_command(CLI::App& app);
 void add_pretrain_command(CLI::App& app);
 void add_finetune_command(CLI::App& app);
+void add_eval_command(CLI::App& app);
+void add_search_command(CLI::App& app);
+void add_demo_command(CLI::App& app);
 
 }  // namespace taskvec::cli

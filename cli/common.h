@@ -12,6 +12,9 @@ namespace taskvec::cli {
 /// What a command that found a difference ends with: exit code 1 without an error message.
 struct Differs {};
 
+/// What a search ends with that found no point to satisfy the constraints: exit code 3.
+struct Infeasible {};
+
 /// Opens `-s name=path` sources. @throws Error{InvalidArgument} with an example of the right form
 edit::Bindings open_sources(const std::vector<std::string>& texts);
 

@@ -14,7 +14,7 @@ constexpr const char* kDescription =
     "  taskvec edit 'base + 0.4*(ft - base)' -s base=clip/ -s ft=clip-mnist/ -o out/\n"
     "  taskvec diff clip/ out/\n";
 
-/// Exit codes: 0 done, 1 failed (or different), 2 bad usage or input.
+/// Exit codes: 0 done, 1 failed (or different), 2 bad usage or input, 3 constraints that nothing satisfies.
 int exit_code(taskvec::ErrorCode code) {
   using taskvec::ErrorCode;
   return code == ErrorCode::Io || code == ErrorCode::Numeric ? 1 : 2;
@@ -33,6 +33,8 @@ int main(int argc, char** argv) {
     return app.exit(error) == 0 ? 0 : 2;
   } catch (const taskvec::cli::Differs&) {
     return 1;
+  } catch (const taskvec::cli::Infeasible&) {
+    return 3;
   } catch (const taskvec::Error& error) {
     fmt::print(stderr, "error: {}\n", error.what());
     return exit_code(error.code());

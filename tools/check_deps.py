@@ -29,6 +29,7 @@ LADDER = {
     "train": ["models", "data", "report"],
     "tangent": ["models", "train"],
     "eval": ["models", "data", "edit", "train", "tangent", "search", "report"],
+    "demo": ["eval", "train", "search", "report"],
     "patch": ["eval", "train", "search"],
     "analysis": ["eval", "report"],
 }

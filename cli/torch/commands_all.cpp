@@ -7,6 +7,9 @@ void add_commands(CLI::App& app) {
   add_tasks_command(app);
   add_pretrain_command(app);
   add_finetune_command(app);
+  add_eval_command(app);
+  add_search_command(app);
+  add_demo_command(app);
 }
 
 }  // namespace taskvec::cli

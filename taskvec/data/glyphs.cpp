@@ -210,6 +210,6 @@ std::shared_ptr<const Dataset> open(const Task& task, const YAML::Node& settings
 
 }  // namespace
 
-const SourceKind kGlyphs{"glyphs", check, missing, open};
+const SourceKind kGlyphs{"glyphs", check, missing, open, false};
 
 }  // namespace taskvec::data

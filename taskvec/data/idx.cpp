@@ -120,6 +120,6 @@ std::shared_ptr<const Dataset> open(const Task& task, const YAML::Node& settings
 
 }  // namespace
 
-const SourceKind kIdx{"idx", check, missing, open};
+const SourceKind kIdx{"idx", check, missing, open, true};
 
 }  // namespace taskvec::data

@@ -101,6 +101,6 @@ std::shared_ptr<const Dataset> open(const Task& task, const YAML::Node& settings
 
 }  // namespace
 
-const SourceKind kImageFolder{"folder", check, missing, open};
+const SourceKind kImageFolder{"folder", check, missing, open, true};
 
 }  // namespace taskvec::data

@@ -15,6 +15,8 @@ struct SourceKind {
   /// What is missing on this machine, or "".
   std::string (*missing)(const Task& task, const YAML::Node& settings);
   std::shared_ptr<const Dataset> (*open)(const Task& task, const YAML::Node& settings, Split split);
+  /// A test split without a class is a mistake; not where chance decides (a rare script whose font families all train).
+  bool test_has_every_class = true;
 };
 
 std::span<const SourceKind> source_kinds();

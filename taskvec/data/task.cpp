@@ -117,7 +117,7 @@ std::shared_ptr<const Dataset> open_dataset(const Task& task, Split split, int64
   }
   std::shared_ptr<const Dataset> data = kind.open(task, settings, split);
   if (data->size() == 0) fail(ErrorCode::Format, "task '{}': the {} split is empty", task.name, name(split));
-  if (split != Split::Val) {  // a small validation split may lack a rare class
+  if (split == Split::Train || (split == Split::Test && kind.test_has_every_class)) {  // a small val split may lack a class
     std::vector<bool> seen(task.classes.size());
     for (int64_t i = 0; i < data->size(); ++i) seen[static_cast<size_t>(data->label(i))] = true;
     for (size_t c = 0; c < seen.size(); ++c) {

@@ -127,6 +127,6 @@ std::shared_ptr<const Dataset> open(const Task& task, const YAML::Node& settings
 
 }  // namespace
 
-const SourceKind kWebDataset{"webdataset", check, missing, open};
+const SourceKind kWebDataset{"webdataset", check, missing, open, true};
 
 }  // namespace taskvec::data

@@ -135,7 +135,7 @@ void train(const Job& job, const bridge::Params& params, const std::map<std::str
 
 models::ClipConfig pocket_config() {
   models::ClipConfig config;
-  config.vision = {.hidden_size = 128, .intermediate_size = 512, .num_hidden_layers = 4, .num_attention_heads = 4};
+  config.vision = {.hidden_size = 128, .intermediate_size = 480, .num_hidden_layers = 4, .num_attention_heads = 4};
   config.text = {.hidden_size = 64, .intermediate_size = 256, .num_hidden_layers = 2, .num_attention_heads = 2};
   config.image_size = 28;
   config.patch_size = 7;

@@ -1,0 +1,53 @@
+#include "cli/common.h"
+#include "taskvec/core/paths.h"
+#include "taskvec/demo/demo.h"
+
+#include <cstdio>
+#include <memory>
+
+namespace taskvec::cli {
+namespace {
+
+struct Arguments {
+  std::string model, output = "demo";
+  demo::DemoOptions options;
+  bool json = false;
+};
+
+void run(Arguments& arguments) {
+  arguments.options.model = arguments.model.empty() ? assets_dir() / "pocket-clip" : std::filesystem::path(arguments.model);
+  arguments.options.output = arguments.output;
+  const auto results = demo::run_demo(arguments.options);
+  if (arguments.json) {
+    fmt::print("{}\n", results.dump());
+  } else {
+    fmt::print("\n{}\n{}: results.json, negation.png, answers.png, cosines.png, patch-*.png, models/\n", demo::summary(results),
+               arguments.output);
+  }
+}
+
+}  // namespace
+
+void add_demo_command(CLI::App& app) {
+  auto* command =
+      app.add_subcommand("demo",
+                         "The whole idea in some minutes: fine-tune, then negate, add and patch\n\n"
+                         "  taskvec demo\n\n"
+                         "Starts from assets/pocket-clip and writes models, figures (results.json) and pictures to demo/.\n");
+  auto arguments = std::make_shared<Arguments>();
+  demo::DemoOptions& options = arguments->options;
+  command->add_option("-o,--output", arguments->output, "the folder to write")->capture_default_str();
+  command->add_option("-m,--model", arguments->model, "a CLIP folder (default: assets/pocket-clip)");
+  command->add_option("-t,--task", options.tasks, "tasks to learn; the first is also forgotten")->capture_default_str();
+  command->add_option("--control", options.control, "the task that edits must not hurt")->capture_default_str();
+  command->add_option("--steps", options.steps, "of fine-tuning, per task")->capture_default_str();
+  command->add_option("--keep", options.keep, "share of the control's accuracy that an edit keeps on val")->capture_default_str();
+  command->add_option("--val-limit", options.val_limit, "images a task that coefficients are chosen on")->capture_default_str();
+  command->add_option("--test-limit", options.test_limit, "images a task that the figures are of")->capture_default_str();
+  command->add_option("--seed", options.seed, "of the fine-tuning")->capture_default_str();
+  command->add_flag("--json", arguments->json, "results.json on stdout");
+  add_threads_option(*command);
+  command->callback([=] { run(*arguments); });
+}
+
+}  // namespace taskvec::cli

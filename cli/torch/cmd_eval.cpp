@@ -1,0 +1,96 @@
+#include "cli/common.h"
+#include "cli/torch/model_argument.h"
+#include "taskvec/eval/evaluate.h"
+#include "taskvec/report/table.h"
+
+#include <nlohmann/json.hpp>
+
+#include <cstdio>
+#include <memory>
+
+namespace taskvec::cli {
+namespace {
+
+struct Arguments {
+  std::string model, split = "test", device = "cpu";
+  std::vector<std::string> tasks, sources, coefficients;
+  eval::EvalOptions options;
+  bool verbose = false, json = false;
+};
+
+std::string interval(const eval::Accuracy& accuracy) {
+  return report::percent(accuracy.low()) + " to " + report::percent(accuracy.high());
+}
+
+void print_classes(const data::Task& task, const eval::TaskResult& result) {
+  report::Table table({task.name, "accuracy", "95 % interval", "images"});
+  for (size_t c = 0; c < task.classes.size(); ++c) {
+    const eval::Accuracy& accuracy = result.per_class[c];
+    table.row({task.classes[c], report::percent(accuracy.value()), interval(accuracy), std::to_string(accuracy.n)});
+  }
+  fmt::print("\n");
+  table.print();
+}
+
+nlohmann::json to_json(const data::Task& task, const eval::TaskResult& result, bool verbose) {
+  nlohmann::json json = result.to_json();
+  if (!verbose) return json;
+  for (size_t c = 0; c < task.classes.size(); ++c) {
+    const eval::Accuracy& accuracy = result.per_class[c];
+    json["per_class"][task.classes[c]] = {{"accuracy", accuracy.n > 0 ? nlohmann::json(accuracy.value()) : nlohmann::json()},
+                                          {"ci95", {accuracy.low(), accuracy.high()}},
+                                          {"n", accuracy.n}};
+  }
+  return json;
+}
+
+void run_eval(Arguments& arguments) {
+  const auto tasks = load_tasks(arguments.tasks);
+  eval::EditedClip model = open_model(arguments.model, arguments.sources, arguments.coefficients, arguments.device);
+  arguments.options.split = parse_split(arguments.split);
+  eval::Evaluator evaluator(model.network(), model.folder(), arguments.options);
+  const bridge::Params& params = model.apply();
+
+  nlohmann::json all = nlohmann::json::object();
+  report::Table table({"task", "accuracy", "95 % interval", "images", "split", "images/s"});
+  std::vector<eval::TaskResult> results;
+  for (const data::Task& task : tasks) {
+    const eval::TaskResult& result = results.emplace_back(evaluator.evaluate(params, task));
+    all[task.name] = to_json(task, result, arguments.verbose);
+    table.row({task.name, report::percent(result.accuracy.value()), interval(result.accuracy), std::to_string(result.accuracy.n),
+               std::string(data::name(result.split)), fmt::format("{:.0f}", result.samples_per_second())});
+  }
+  if (arguments.json) {
+    fmt::print("{}\n", all.dump());
+    return;
+  }
+  table.print();
+  for (size_t i = 0; arguments.verbose && i < tasks.size(); ++i) print_classes(tasks[i], results[i]);
+}
+
+}  // namespace
+
+void add_eval_command(CLI::App& app) {
+  auto* command = app.add_subcommand(
+      "eval",
+      "Accuracy of a CLIP on tasks, with 95 % intervals\n\n"
+      "  taskvec eval -m assets/pocket-clip -t mnist -t glyphs\n"
+      "  taskvec eval -m 'base - 0.4*(ft - base)' -s base=assets/pocket-clip -s ft=runs/mnist -t mnist\n\n"
+      "The model is a folder, or an expression over sources whose result is never written to disk. The classifier is zero-shot:\n"
+      "made from the class names and templates of the task. Intervals are Wilson's.\n");
+  auto arguments = std::make_shared<Arguments>();
+  command->add_option("-m,--model", arguments->model, "a CLIP folder, or an expression over the sources")->required();
+  command->add_option("-t,--task", arguments->tasks, "built-in tasks (see 'taskvec tasks') or .yaml files")->required();
+  command->add_option("-s,--source", arguments->sources, "a source of the expression: name=path");
+  command->add_option("--set", arguments->coefficients, "the value of a coefficient: name=number");
+  command->add_option("--split", arguments->split, "train, val or test")->capture_default_str();
+  command->add_option("--limit", arguments->options.limit, "at most so many images a task; 0: all")->capture_default_str();
+  command->add_option("--batch", arguments->options.batch, "images at a time")->capture_default_str();
+  command->add_option("--device", arguments->device, "cpu, cuda or cuda:N")->capture_default_str();
+  command->add_flag("-v,--verbose", arguments->verbose, "every class too");
+  command->add_flag("--json", arguments->json, "{\"task\": {\"accuracy\": .., \"ci95\": [low, high], \"n\": .., ..}, ..}");
+  add_threads_option(*command);
+  command->callback([=] { run_eval(*arguments); });
+}
+
+}  // namespace taskvec::cli

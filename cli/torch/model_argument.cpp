@@ -1,0 +1,39 @@
+#include "cli/torch/model_argument.h"
+
+#include "cli/common.h"
+#include "taskvec/bridge/device.h"
+#include "taskvec/core/error.h"
+
+namespace taskvec::cli {
+
+eval::EditedClip open_model(const std::string& text, const std::vector<std::string>& sources,
+                            const std::vector<std::string>& coefficients, const std::string& device) {
+  bridge::configure_torch();
+  const at::Device where = bridge::parse_device(device);
+  if (sources.empty()) {
+    if (!coefficients.empty()) fail(ErrorCode::InvalidArgument, "--set goes with an expression over sources: -s name=path");
+    return {edit::parse("model"), {{"model", formats::open(text)}}, {}, where};
+  }
+  return {edit::parse(text), open_sources(sources), parse_coefficients(coefficients), where};
+}
+
+std::vector<data::Task> load_tasks(const std::vector<std::string>& names) {
+  std::vector<data::Task> tasks;
+  for (const std::string& name : names) {
+    data::Task task = data::load_task(name);
+    for (const data::Task& other : tasks) {
+      if (other.name == task.name) fail(ErrorCode::InvalidArgument, "the task '{}' is given twice", task.name);
+    }
+    tasks.push_back(std::move(task));
+  }
+  return tasks;
+}
+
+data::Split parse_split(const std::string& text) {
+  for (const data::Split split : {data::Split::Train, data::Split::Val, data::Split::Test}) {
+    if (text == data::name(split)) return split;
+  }
+  fail(ErrorCode::InvalidArgument, "--split {}: expected train, val or test", text);
+}
+
+}  // namespace taskvec::cli

@@ -1,0 +1,32 @@
+#pragma once
+
+#include <nlohmann/json.hpp>
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+namespace taskvec::demo {
+
+struct DemoOptions {
+  std::filesystem::path model;     ///< a CLIP folder
+  std::filesystem::path output;    ///< gets models/, results.json and pictures
+  std::string control = "glyphs";  ///< what edits must not hurt
+  std::vector<std::string> tasks{"mnist", "fashion-mnist", "hebrew", "georgian", "thai"};  ///< at least two; the first is negated
+  int64_t steps = 300;                                                                     ///< of fine-tuning, per task
+  int64_t val_limit = 1500;     ///< images a task that coefficients are chosen on
+  int64_t test_limit = 10'000;  ///< images a task that figures are of
+  double keep = 0.96;           ///< share of the control's accuracy that an edit has to keep, on val
+  uint64_t seed = 0;
+};
+
+/// The whole idea on one machine: fine-tune a CLIP on each task, then negate, add and patch with the task vectors, every
+/// coefficient chosen on validation splits and every figure from test splits. Fine-tuned models are kept, so that a run that was
+/// stopped goes on.
+/// @return what results.json holds (docs/demo.md says what is where)
+nlohmann::ordered_json run_demo(const DemoOptions& options);
+
+/// The results for people, at most `width` columns wide.
+std::string summary(const nlohmann::ordered_json& results, int width = 72);
+
+}  // namespace taskvec::demo

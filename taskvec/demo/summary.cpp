@@ -1,0 +1,57 @@
+#include "taskvec/core/progress.h"
+#include "taskvec/demo/demo.h"
+#include "taskvec/report/table.h"
+
+#include <fmt/format.h>
+
+namespace taskvec::demo {
+namespace {
+
+using Json = nlohmann::ordered_json;
+using report::percent;
+
+std::string number(const Json& value) { return percent(value.get<double>()); }
+
+std::string learned(const Json& results, int width) {
+  report::Table table({"task", "pre-trained", "fine-tuned"});
+  for (const auto& [task, before] : results["zeroshot"].items()) {
+    const Json& tuned = results["finetuned"];
+    table.row({task, number(before), tuned.contains(task) ? number(tuned[task]) : "control"});
+  }
+  return table.text(width);
+}
+
+std::string change(const Json& before, const Json& after) { return number(before) + " -> " + number(after); }
+
+}  // namespace
+
+std::string summary(const Json& results, int width) {
+  const Json& settings = results["settings"];
+  const std::string control = settings["control"];
+  std::string text = fmt::format("Accuracy on test splits\n\n{}", learned(results, width));
+
+  report::Table edits({"edit", "coefficient", "task", control},
+                      {report::Align::Left, report::Align::Right, report::Align::Right, report::Align::Right});
+  const Json& n = results["negation"];
+  edits.row({"forget " + n["task"].get<std::string>(), report::coefficient(n["coefficient"]),
+             change(n["target_base"], n["target"]), change(n["control_base"], n["control"])});
+  for (const Json& p : results["patch"]) {
+    edits.row({"patch " + p["task"].get<std::string>(), report::coefficient(p["coefficient"]),
+               change(p["patched_base"], p["patched"]), change(p["supported_base"], p["supported"])});
+  }
+  text += fmt::format("\nSubtract to forget, interpolate to patch; {} must keep {:.0f} % on val\n\n{}", control,
+                      settings["keep"].get<double>() * 100, edits.text(width));
+
+  report::Table sums({"one model for", "coefficient", "normalised"});
+  for (const Json& a : results["addition"]) {
+    std::string names;
+    for (const std::string task : a["tasks"]) names += (names.empty() ? "" : " + ") + task;
+    sums.row({names, report::coefficient(a["coefficient"]), number(a["normalized"])});
+  }
+  text += fmt::format("\nAdd to do several (100 %: as good as each fine-tuned model)\n\n{}", sums.text(width));
+  text += fmt::format("\nEvery coefficient was chosen on validation splits. {} in all.\n",
+                      format_seconds(results["seconds"]["total"].get<double>()));
+  return text;
+}
+
+}  // namespace taskvec::demo
