@@ -33,6 +33,7 @@ void add_pretrain_command(CLI::App& app) {
   command->add_option("--weight-decay", options.weight_decay, "decoupled decay of every parameter")->capture_default_str();
   command->add_option("--merges", options.merges, "merges of the tokenizer")->capture_default_str();
   command->add_option("--train-images", options.train_images, "at most so many images; 0: all")->capture_default_str();
+  command->add_option("--augment", options.augment, "strength of the random maps; 0: none")->capture_default_str();
   command->add_option("--seed", options.seed, "of the weights, the order of the images and their maps")->capture_default_str();
   command->add_flag("--force", options.force, "train anew over an earlier run in OUTPUT");
   add_threads_option(*command);

@@ -37,6 +37,7 @@ void check(const PretrainOptions& o) {
   require(std::isfinite(o.learning_rate) && o.learning_rate > 0, "the learning rate is a number above 0");
   require(std::isfinite(o.weight_decay) && o.weight_decay >= 0 && o.clip >= 0, "weight decay and clip are 0 or more");
   require(o.merges >= 0 && o.merges <= 100'000, "merges are 0 to 100000");
+  require(o.augment >= 0 && o.augment <= 2, "the strength of the random maps is 0 to 2");
   require(o.train_images >= 0, "the limit of train images is 0 (all) or more");
 }
 
@@ -64,6 +65,12 @@ std::vector<std::string> texts_of(const data::Task& task) {
 
 at::Tensor normalised(const at::Tensor& features) { return features / features.norm(2, {-1}, /*keepdim=*/true); }
 
+AugmentOptions scaled(double strength) {
+  AugmentOptions o;
+  for (double* range : {&o.rotation, &o.shear, &o.scale, &o.aspect, &o.shift, &o.elastic}) *range *= strength;
+  return o;
+}
+
 /// Everything that a step needs and that does not change while training.
 struct Job {
   const models::Clip& network;
@@ -77,7 +84,7 @@ struct Job {
 Gradients gradients(const Job& job, const bridge::Params& params, std::span<const int64_t> batch, int64_t step) {
   const at::AutoGradMode on(true);
   const uint64_t seed = job.options.seed;
-  const at::Tensor pixels = augment(job.loader.pixels(batch), {}, seed, step * job.options.batch);
+  const at::Tensor pixels = augment(job.loader.pixels(batch), scaled(job.options.augment), seed, step * job.options.batch);
   const at::Tensor images = normalised(job.network.image_features(params, job.loader.preprocess().normalise(pixels)));
   const at::Tensor texts = normalised(job.network.text_features(params, job.ids));
   const at::Tensor logits = params.at("logit_scale").exp() * at::matmul(images, texts.t());
@@ -160,6 +167,7 @@ void pretrain(const models::ClipConfig& given, const data::Task& task, const fs:
                       {"weight_decay", options.weight_decay},
                       {"clip", options.clip},
                       {"merges", options.merges},
+                      {"augment", options.augment},
                       {"seed", options.seed}};
   RunFolder run(output, asked, {{"images", dataset->size()}}, options.force);
   if (run.result()) return;

@@ -8,10 +8,11 @@
 namespace taskvec::train {
 
 struct PretrainOptions {
-  int64_t steps = 2500, batch = 256, warmup = 100;
+  int64_t steps = 3000, batch = 256, warmup = 100;
   double learning_rate = 1e-3, weight_decay = 0.05, clip = 1.0;
   int64_t merges = 400;      ///< of the tokenizer learned from the class names
   int64_t train_images = 0;  ///< limit; 0: all
+  double augment = 1.0;      ///< strength of the random maps: the default ranges times this
   uint64_t seed = 0;
   bool force = false;
 };
