@@ -7,6 +7,7 @@ void add_core_commands(CLI::App& app) {
   add_edit_command(app);
   add_diff_command(app);
   add_reproduce_command(app);
+  add_tokenize_command(app);
 }
 
 }  // namespace taskvec::cli

@@ -13,7 +13,6 @@ pkg_check_modules(cairo REQUIRED IMPORTED_TARGET cairo)
 if(TASKVEC_TORCH)  # only the data rung uses these
   find_package(yaml-cpp REQUIRED)
   find_package(Freetype REQUIRED)
-  find_package(Fontconfig REQUIRED)
   find_package(PNG REQUIRED)
   find_package(ZLIB REQUIRED)
   find_package(LibArchive REQUIRED)

@@ -1,6 +1,7 @@
 #include "cli/common.h"
 #include "cli/torch/model_argument.h"
 #include "taskvec/eval/evaluate.h"
+#include "taskvec/report/run_record.h"
 #include "taskvec/report/table.h"
 
 #include <nlohmann/json.hpp>
@@ -12,7 +13,7 @@ namespace taskvec::cli {
 namespace {
 
 struct Arguments {
-  std::string model, split = "test", device = "cpu";
+  std::string model, split = "test", device = "cpu", predictions;
   std::vector<std::string> tasks, sources, coefficients;
   eval::EvalOptions options;
   bool verbose = false, json = false;
@@ -44,6 +45,13 @@ nlohmann::json to_json(const data::Task& task, const eval::TaskResult& result, b
   return json;
 }
 
+/// A line per image, in the order of the split: task, label, prediction.
+void append_predictions(report::JsonLines& file, const eval::TaskResult& result) {
+  for (size_t i = 0; i < result.labels.size(); ++i) {
+    file.append({{"task", result.task}, {"label", result.labels[i]}, {"prediction", result.predictions[i]}});
+  }
+}
+
 void run_eval(Arguments& arguments) {
   const auto tasks = load_tasks(arguments.tasks);
   eval::EditedClip model = open_model(arguments.model, arguments.sources, arguments.coefficients, arguments.device);
@@ -59,6 +67,11 @@ void run_eval(Arguments& arguments) {
     all[task.name] = to_json(task, result, arguments.verbose);
     table.row({task.name, report::percent(result.accuracy.value()), interval(result.accuracy), std::to_string(result.accuracy.n),
                std::string(data::name(result.split)), fmt::format("{:.0f}", result.samples_per_second())});
+  }
+  if (!arguments.predictions.empty()) {
+    std::filesystem::remove(arguments.predictions);
+    report::JsonLines file(arguments.predictions);
+    for (const eval::TaskResult& result : results) append_predictions(file, result);
   }
   if (arguments.json) {
     fmt::print("{}\n", all.dump());
@@ -87,6 +100,7 @@ void add_eval_command(CLI::App& app) {
   command->add_option("--limit", arguments->options.limit, "at most so many images a task; 0: all")->capture_default_str();
   command->add_option("--batch", arguments->options.batch, "images at a time")->capture_default_str();
   command->add_option("--device", arguments->device, "cpu, cuda or cuda:N")->capture_default_str();
+  command->add_option("--predictions", arguments->predictions, "write every image's label and prediction, a JSON line each");
   command->add_flag("-v,--verbose", arguments->verbose, "every class too");
   command->add_flag("--json", arguments->json, "{\"task\": {\"accuracy\": .., \"ci95\": [low, high], \"n\": .., ..}, ..}");
   add_threads_option(*command);
