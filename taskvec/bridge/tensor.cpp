@@ -57,7 +57,7 @@ at::Tensor to_tensor(const formats::MappedTensor& tensor) {
   // libtorch has no read-only tensors; the mapping itself is read-only, so that a write faults instead of changing the file.
   void* data = const_cast<std::byte*>(view.bytes.data());
   return at::from_blob(
-      data, view.info.shape, [keep = tensor.file](void*) {}, options);
+      data, view.info.shape, [keep = tensor](void*) {}, options);
 }
 
 TensorView view(const at::Tensor& tensor) {

@@ -18,17 +18,19 @@ struct Tile {
 };
 
 void compare_tile(const formats::Checkpoint& a, const formats::Checkpoint& b, const std::string& name, Tile& tile) {
-  const auto x = a.tensor(name), y = b.tensor(name);
-  const auto part = [&](const formats::MappedTensor& tensor) {
-    const int64_t item = itemsize(tensor.view.info.dtype);
-    return tensor.view.bytes.subspan(static_cast<size_t>(tile.begin * item), static_cast<size_t>(tile.n * item));
+  const auto part = [&](const formats::Checkpoint& checkpoint) {
+    const formats::TensorEntry& entry = checkpoint.entry(name);
+    const auto item = static_cast<uint64_t>(itemsize(entry.info.dtype));
+    return formats::TensorRange(checkpoint, entry, static_cast<uint64_t>(tile.begin) * item,
+                                static_cast<uint64_t>(tile.n) * item);
   };
-  const auto left = part(x), right = part(y);
-  const Dtype dtype = x.view.info.dtype;
-  tile.same = dtype == y.view.info.dtype && std::ranges::equal(left, right);
-  if (is_float(dtype)) tile.difference = kernels::difference(dtype, left.data(), y.view.info.dtype, right.data(), tile.n);
-  for (const auto& [tensor, bytes] : {std::pair{&x, left}, std::pair{&y, right}})
-    tensor->file->release(static_cast<uint64_t>(bytes.data() - tensor->file->bytes().data()), bytes.size());
+  const formats::TensorRange x = part(a), y = part(b);
+  const auto left = x.bytes(), right = y.bytes();
+  const Dtype dtype = x.info().dtype;
+  tile.same = dtype == y.info().dtype && std::ranges::equal(left, right);
+  if (is_float(dtype)) tile.difference = kernels::difference(dtype, left.data(), y.info().dtype, right.data(), tile.n);
+  x.release();
+  y.release();
 }
 
 }  // namespace

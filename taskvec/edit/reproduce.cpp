@@ -3,7 +3,6 @@
 #include "taskvec/edit/sweep.h"
 
 #include <algorithm>
-#include <cstring>
 #include <mutex>
 #include <set>
 
@@ -58,13 +57,12 @@ std::vector<std::string> reproduce(const formats::Checkpoint& checkpoint, const 
   const SweepResult swept = sweep(replay, [&](size_t index, uint64_t offset, std::span<const std::byte> bytes) {
     const std::string& name = replay.tensors[index].name;
     if (incomparable.contains(name)) return;
-    const auto written = checkpoint.tensor(name);
-    if (std::memcmp(written.view.bytes.data() + offset, bytes.data(), bytes.size()) != 0) {
+    const formats::TensorRange written(checkpoint, checkpoint.entry(name), offset, bytes.size());
+    if (!std::ranges::equal(written.bytes(), bytes)) {
       const std::lock_guard lock(mutex);
       differing.insert(name);
     }
-    const auto start = static_cast<uint64_t>(written.view.bytes.data() - written.file->bytes().data());
-    written.file->release(start + offset, bytes.size());
+    written.release();
   });
   for (size_t s = 0; s < replay.sources.size(); ++s) {
     const auto source = std::find_if(recorded.sources.begin(), recorded.sources.end(),

@@ -65,7 +65,7 @@ class Sweep {
     const auto sources = sources_of(plan_, tile);
     for (const auto& source : sources) {
       source.populate();
-      hash(source.source, position(source.source, tensor.name), source.offset, source.bytes);
+      hash(source.source, position(source.source, tensor.name), source.range.offset(), source.range.bytes());
     }
     thread_local std::vector<std::byte> scratch;
     const int64_t item = itemsize(tensor.info.dtype), step = kComputeBytes / item;
@@ -74,7 +74,7 @@ class Sweep {
       const auto size = static_cast<size_t>(n * item);
       std::span<const std::byte> bytes;
       if (tensor.is_copy) {
-        bytes = sources[0].bytes.subspan(static_cast<size_t>(first * item), size);
+        bytes = sources[0].range.bytes().subspan(static_cast<size_t>(first * item), size);
       } else {
         scratch.resize(std::max<size_t>(scratch.size(), size));
         compute(tensor, sources, first, n, tensor.info.dtype, scratch.data());
@@ -97,12 +97,13 @@ class Sweep {
   }
 
   void hash_unread(const Unread& unread) {
-    const auto tensor = plan_.sources[unread.source]->tensor(hashes_[unread.source][unread.tensor].name);
-    const size_t offset = unread.chunk * formats::kHashChunk;
-    const size_t size = std::min<size_t>(formats::kHashChunk, tensor.view.bytes.size() - offset);
-    const TileSource source{unread.source, tensor, offset, tensor.view.bytes.subspan(offset, size)};
+    const formats::Checkpoint& checkpoint = *plan_.sources[unread.source];
+    const formats::TensorEntry& entry = checkpoint.manifest().tensors[unread.tensor];
+    const uint64_t offset = unread.chunk * formats::kHashChunk;
+    const uint64_t size = std::min<uint64_t>(formats::kHashChunk, static_cast<uint64_t>(entry.info.nbytes()) - offset);
+    const TileSource source{unread.source, {checkpoint, entry, offset, size}};
     source.populate();
-    hash(unread.source, unread.tensor, offset, source.bytes);
+    hash(unread.source, unread.tensor, offset, source.range.bytes());
     source.release();
   }
 

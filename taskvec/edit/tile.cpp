@@ -12,11 +12,6 @@ namespace {
 constexpr uint64_t kBlock = uint64_t{4} << 20;  // a multiple of kHashChunk, at which tiles begin
 constexpr uint64_t kFewPages = uint64_t{64} << 10;
 
-/// Where the tensor begins in its file.
-uint64_t file_offset(const formats::MappedTensor& tensor) {
-  return static_cast<uint64_t>(tensor.view.bytes.data() - tensor.file->bytes().data());
-}
-
 }  // namespace
 
 std::vector<Tile> tiles_of(const Plan& plan) {
@@ -33,17 +28,16 @@ std::vector<Tile> tiles_of(const Plan& plan) {
 }
 
 void TileSource::populate() const {
-  if (offset % kBlock != 0 || bytes.size() < kFewPages) return;
-  const uint64_t size = std::min<uint64_t>(kBlock, tensor.view.bytes.size() - offset);
-  tensor.file->populate(file_offset(tensor) + offset, size);
+  if (range.offset() % kBlock != 0 || range.bytes().size() < kFewPages) return;
+  range.populate(range.offset(), std::min<uint64_t>(kBlock, static_cast<uint64_t>(range.info().nbytes()) - range.offset()));
 }
 
 // Another thread may still read an earlier part of the block: its pages come back from the page cache.
 void TileSource::release() const {
-  const uint64_t end = offset + bytes.size();
-  if (bytes.empty() || (end % kBlock != 0 && end != tensor.view.bytes.size())) return;
+  const uint64_t end = range.offset() + range.bytes().size();
+  if (range.bytes().empty() || (end % kBlock != 0 && end != static_cast<uint64_t>(range.info().nbytes()))) return;
   const uint64_t begin = (end - 1) / kBlock * kBlock;
-  tensor.file->release(file_offset(tensor) + begin, end - begin);
+  range.release(begin, end - begin);
 }
 
 std::vector<TileSource> sources_of(const Plan& plan, const Tile& tile) {
@@ -51,17 +45,18 @@ std::vector<TileSource> sources_of(const Plan& plan, const Tile& tile) {
   std::vector<TileSource> sources;
   sources.reserve(tensor.terms.size());
   for (const auto& term : tensor.terms) {
-    auto& source = sources.emplace_back(TileSource{term.source, plan.sources[term.source]->tensor(tensor.name), 0, {}});
-    const auto item = static_cast<size_t>(itemsize(source.tensor.view.info.dtype));
-    source.offset = static_cast<uint64_t>(tile.begin) * item;
-    source.bytes = source.tensor.view.bytes.subspan(source.offset, static_cast<size_t>(tile.n) * item);
+    const formats::Checkpoint& checkpoint = *plan.sources[term.source];
+    const formats::TensorEntry& entry = checkpoint.entry(tensor.name);
+    const auto item = static_cast<uint64_t>(itemsize(entry.info.dtype));
+    sources.push_back(
+        {term.source, {checkpoint, entry, static_cast<uint64_t>(tile.begin) * item, static_cast<uint64_t>(tile.n) * item}});
   }
   return sources;
 }
 
 void compute(const TensorPlan& tensor, std::span<const TileSource> sources, int64_t first, int64_t n, Dtype to, std::byte* out) {
   const auto data = [&](const TileSource& source) {
-    return source.bytes.data() + first * itemsize(source.tensor.view.info.dtype);
+    return source.range.bytes().data() + first * itemsize(source.range.info().dtype);
   };
   if (tensor.is_copy && to == tensor.info.dtype) {
     std::memcpy(out, data(sources[0]), static_cast<size_t>(n * itemsize(to)));
@@ -70,7 +65,7 @@ void compute(const TensorPlan& tensor, std::span<const TileSource> sources, int6
   std::vector<kernels::Addend> addends;
   addends.reserve(sources.size());
   for (size_t k = 0; k < sources.size(); ++k)
-    addends.push_back({sources[k].tensor.view.info.dtype, data(sources[k]), tensor.terms[k].coefficient});
+    addends.push_back({sources[k].range.info().dtype, data(sources[k]), tensor.terms[k].coefficient});
   kernels::weighted_sum(addends, n, to, out);
 }
 

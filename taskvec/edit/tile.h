@@ -16,12 +16,10 @@ struct Tile {
 /// small enough for a few big tensors to be shared evenly by the cores.
 std::vector<Tile> tiles_of(const Plan& plan);
 
-/// The bytes of one addend of a tile, and where they lie.
+/// The bytes of one addend of a tile.
 struct TileSource {
   size_t source;  ///< index into Plan::sources
-  formats::MappedTensor tensor;
-  uint64_t offset;  ///< of `bytes` within the tensor
-  std::span<const std::byte> bytes;
+  formats::TensorRange range;
 
   /// Bring the bytes into memory and let go of them: in blocks of several tiles, as each call costs all threads a little.
   void populate() const;

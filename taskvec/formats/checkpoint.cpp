@@ -1,5 +1,6 @@
 #include "taskvec/formats/checkpoint.h"
 
+#include "taskvec/core/error.h"
 #include "taskvec/core/fingerprint.h"
 #include "taskvec/core/parallel.h"
 #include "taskvec/formats/fingerprint.h"
@@ -22,6 +23,59 @@ int64_t Manifest::nbytes() const {
   int64_t total = 0;
   for (const auto& tensor : tensors) total += tensor.info.nbytes();
   return total;
+}
+
+Checkpoint::Checkpoint(std::filesystem::path path, Manifest manifest, std::vector<std::shared_ptr<const MappedFile>> files)
+    : path_(std::move(path)), manifest_(std::move(manifest)), files_(std::move(files)) {
+  for (size_t i = 0; i < manifest_.tensors.size(); ++i) manifest_.index.emplace(manifest_.tensors[i].name, i);
+}
+
+const TensorEntry& Checkpoint::entry(std::string_view name) const {
+  if (const TensorEntry* found = manifest_.find(name)) return *found;
+  std::vector<std::string> names;
+  for (const auto& candidate : manifest_.tensors) names.push_back(candidate.name);
+  fail(ErrorCode::NotFound, "{} has no tensor '{}'{}", path_.string(), name, did_you_mean(name, names));
+}
+
+MappedTensor Checkpoint::tensor(std::string_view name) const {
+  const TensorEntry& found = entry(name);
+  const auto size = static_cast<size_t>(found.info.nbytes());
+  if (found.as_is) {
+    const auto& file = files_[static_cast<size_t>(found.file)];
+    return {{found.info, file->bytes().subspan(found.offset, size)}, file, nullptr};
+  }
+  auto bytes = std::make_shared<std::vector<std::byte>>(size);
+  make(found, 0, *bytes);
+  const std::span<const std::byte> view = *bytes;
+  return {{found.info, view}, nullptr, std::move(bytes)};
+}
+
+void Checkpoint::check_unchanged() const {
+  for (const auto& file : files_) file->check_unchanged();
+}
+
+void Checkpoint::make(const TensorEntry& entry, uint64_t, std::span<std::byte>) const {
+  fail(ErrorCode::Unsupported, "{}: nothing makes tensor '{}'", path_.string(), entry.name);
+}
+
+TensorRange::TensorRange(const Checkpoint& checkpoint, const TensorEntry& entry, uint64_t offset, uint64_t size)
+    : entry_(&entry), offset_(offset) {
+  if (entry.as_is) {
+    file_ = checkpoint.files_[static_cast<size_t>(entry.file)].get();
+    bytes_ = file_->bytes().subspan(entry.offset + offset, size);
+  } else {
+    made_.resize(size);
+    checkpoint.make(entry, offset, made_);
+    bytes_ = made_;
+  }
+}
+
+void TensorRange::populate(uint64_t begin, uint64_t size) const {
+  if (file_ != nullptr) file_->populate(entry_->offset + begin, size);
+}
+
+void TensorRange::release(uint64_t begin, uint64_t size) const {
+  if (file_ != nullptr) file_->release(entry_->offset + begin, size);
 }
 
 uint64_t hash_chunk(std::span<const std::byte> chunk) { return XXH3_64bits(chunk.data(), chunk.size()); }
@@ -50,12 +104,12 @@ std::string Checkpoint::fingerprint() const {
   }
   parallel_for(static_cast<int64_t>(work.size()), [&](int64_t i) {
     const auto [index, chunk] = work[static_cast<size_t>(i)];
-    const auto mapped = tensor(hashes[index].name);
-    const auto begin = static_cast<size_t>(chunk * kHashChunk);
-    const size_t size = std::min<size_t>(kHashChunk, mapped.view.bytes.size() - begin);
-    hashes[index].chunks[static_cast<size_t>(chunk)] = hash_chunk(mapped.view.bytes.subspan(begin, size));
-    const auto offset = static_cast<uint64_t>(mapped.view.bytes.data() - mapped.file->bytes().data());
-    mapped.file->release(offset + begin, size);
+    const auto begin = static_cast<uint64_t>(chunk * kHashChunk);
+    const auto& found = manifest_.tensors[index];
+    const auto size = std::min<uint64_t>(kHashChunk, static_cast<uint64_t>(found.info.nbytes()) - begin);
+    const TensorRange range(*this, found, begin, size);
+    hashes[index].chunks[static_cast<size_t>(chunk)] = hash_chunk(range.bytes());
+    range.release();
   });
   std::atomic_store(&fingerprint_, std::make_shared<const std::string>(combine_hashes(std::move(hashes))));
   return *std::atomic_load(&fingerprint_);

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -18,11 +19,12 @@ struct TensorEntry {
   TensorInfo info;
   int file = 0;         ///< index into Manifest::files
   uint64_t offset = 0;  ///< of the first byte in that file
+  bool as_is = true;    ///< lies there row-major in this dtype; otherwise Checkpoint::make() makes its bytes
 };
 
 /// What a checkpoint holds, known from its headers alone.
 struct Manifest {
-  std::string format;                           ///< "safetensors" or "sharded safetensors"
+  std::string format;                           ///< e.g. "safetensors", "sharded safetensors"
   std::vector<TensorEntry> tensors;             ///< in on-disk order, names unique
   std::map<std::string, std::string> metadata;  ///< `__metadata__`, of the first shard where there are several
   std::vector<std::filesystem::path> files;     ///< the files that hold tensors
@@ -34,35 +36,75 @@ struct Manifest {
   std::map<std::string, size_t, std::less<>> index;  ///< name -> position in `tensors`; filled by the readers
 };
 
-/// A tensor together with the mapping that keeps its bytes alive.
+/// A tensor together with what keeps its bytes alive.
 struct MappedTensor {
   TensorView view;
-  std::shared_ptr<const MappedFile> file;
+  std::shared_ptr<const MappedFile> file;                ///< null where the bytes had to be made
+  std::shared_ptr<const std::vector<std::byte>> made{};  ///< null where they are mapped
 };
 
-/// An immutable checkpoint on disk: header first, bytes on demand. Threads: all methods may be called from any thread.
+/// An immutable checkpoint on disk: header first, bytes on demand. Formats whose tensors do not all lie in a file as they are
+/// derive from it and say in make() how the others come about. Threads: all methods may be called from any thread.
 class Checkpoint {
  public:
+  /// @param files  those of manifest.files, mapped; the manifest's index is filled in here
+  Checkpoint(std::filesystem::path path, Manifest manifest, std::vector<std::shared_ptr<const MappedFile>> files);
   virtual ~Checkpoint() = default;
+  Checkpoint(const Checkpoint&) = delete;
+  Checkpoint& operator=(const Checkpoint&) = delete;
   const std::filesystem::path& path() const { return path_; }
   const Manifest& manifest() const { return manifest_; }
 
   /// @throws Error{NotFound} naming the file and the nearest tensor name.
-  virtual MappedTensor tensor(std::string_view name) const = 0;
+  const TensorEntry& entry(std::string_view name) const;
+  /// All of a tensor: mapped where it lies in a file as it is, else made in memory. @throws as entry()
+  MappedTensor tensor(std::string_view name) const;
 
   /// XXH3-128 over names, dtypes, shapes and bytes in name order: the same for a lone file and its sharded form. Reads everything
-  /// once (in parallel, by tensor) and remembers the result.
+  /// once (in parallel, by chunk) and remembers the result.
   std::string fingerprint() const;
 
   /// @throws Error{Io} when one of the files was changed since it was opened.
-  virtual void check_unchanged() const = 0;
+  virtual void check_unchanged() const;
 
  protected:
-  std::filesystem::path path_;
-  Manifest manifest_;
+  const std::vector<std::shared_ptr<const MappedFile>>& files() const { return files_; }
 
  private:
+  friend class TensorRange;
+  /// Bytes [offset, offset + out.size()) of a tensor that does not lie in a file as it is (dequantised, decompressed, gathered):
+  /// whole elements, row-major. Called from any thread.
+  virtual void make(const TensorEntry& entry, uint64_t offset, std::span<std::byte> out) const;
+
+  std::filesystem::path path_;
+  Manifest manifest_;
+  std::vector<std::shared_ptr<const MappedFile>> files_;
   mutable std::shared_ptr<const std::string> fingerprint_;  // accessed with std::atomic_load/store
+};
+
+/// Part of a tensor's bytes: a view of the file where they lie there as they are, else made into memory of its own.
+/// Lifetime: the checkpoint must outlive it.
+class TensorRange {
+ public:
+  /// @param offset, size  in bytes, within the tensor and at whole elements
+  TensorRange(const Checkpoint& checkpoint, const TensorEntry& entry, uint64_t offset, uint64_t size);
+
+  std::span<const std::byte> bytes() const& { return bytes_; }
+  std::span<const std::byte> bytes() && = delete;
+  const TensorInfo& info() const { return entry_->info; }  ///< of the whole tensor
+  uint64_t offset() const { return offset_; }
+
+  /// Bring pages [begin, begin + size) of the tensor into memory, or let go of them; nothing to do where bytes were made.
+  void populate(uint64_t begin, uint64_t size) const;
+  void release(uint64_t begin, uint64_t size) const;
+  void release() const { release(offset_, bytes_.size()); }
+
+ private:
+  const TensorEntry* entry_;
+  const MappedFile* file_ = nullptr;
+  uint64_t offset_;
+  std::vector<std::byte> made_;
+  std::span<const std::byte> bytes_;
 };
 
 /// Opens a checkpoint: a .safetensors file, a folder with model.safetensors or with model.safetensors.index.json, or an index

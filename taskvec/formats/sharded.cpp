@@ -12,36 +12,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// One or more safetensors files as one checkpoint.
-class SafetensorsCheckpoint : public Checkpoint {
- public:
-  SafetensorsCheckpoint(fs::path path, Manifest manifest, std::vector<std::shared_ptr<const MappedFile>> files)
-      : files_(std::move(files)) {
-    path_ = std::move(path);
-    manifest_ = std::move(manifest);
-    for (size_t i = 0; i < manifest_.tensors.size(); ++i) manifest_.index.emplace(manifest_.tensors[i].name, i);
-  }
-
-  MappedTensor tensor(std::string_view name) const override {
-    const TensorEntry* entry = manifest_.find(name);
-    if (entry == nullptr) {
-      std::vector<std::string> names;
-      for (const auto& candidate : manifest_.tensors) names.push_back(candidate.name);
-      fail(ErrorCode::NotFound, "{} has no tensor '{}'{}", path_.string(), name, did_you_mean(name, names));
-    }
-    const auto& file = files_[static_cast<size_t>(entry->file)];
-    const auto bytes = file->bytes().subspan(entry->offset, static_cast<size_t>(entry->info.nbytes()));
-    return {{entry->info, bytes}, file};
-  }
-
-  void check_unchanged() const override {
-    for (const auto& file : files_) file->check_unchanged();
-  }
-
- private:
-  std::vector<std::shared_ptr<const MappedFile>> files_;
-};
-
 /// Shard file of each tensor, from the index. Shards are names of files beside it: an index cannot reach outside of its folder.
 std::map<std::string, std::string> read_weight_map(const fs::path& index) {
   const auto json = nlohmann::json::parse(read_file(index), nullptr, /*allow_exceptions=*/false);
@@ -73,7 +43,7 @@ std::shared_ptr<const Checkpoint> open_safetensors(const fs::path& path, std::sh
   manifest.metadata = std::move(header.metadata);
   manifest.files = {file->path()};
   manifest.sidecars = std::move(sidecars);
-  return std::make_shared<SafetensorsCheckpoint>(path, std::move(manifest), std::vector{std::move(file)});
+  return std::make_shared<Checkpoint>(path, std::move(manifest), std::vector{std::move(file)});
 }
 
 std::shared_ptr<const Checkpoint> open_sharded(const fs::path& path, const fs::path& index, std::vector<fs::path> sidecars) {
@@ -112,7 +82,7 @@ std::shared_ptr<const Checkpoint> open_sharded(const fs::path& path, const fs::p
   for (const auto& [name, shard] : weight_map)
     if (!seen.contains(name))
       fail(ErrorCode::Format, "{} says that tensor '{}' is in '{}', but it is not", index.string(), name, shard);
-  return std::make_shared<SafetensorsCheckpoint>(path, std::move(manifest), std::move(files));
+  return std::make_shared<Checkpoint>(path, std::move(manifest), std::move(files));
 }
 
 }  // namespace taskvec::formats
