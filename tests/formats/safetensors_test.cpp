@@ -196,7 +196,7 @@ TEST_F(SafetensorsTest, AnIndexCannotReachOutOfItsFolder) {
 
 TEST_F(SafetensorsTest, OtherFormatsAreNamed) {
   write_file_atomically(folder_ / "x", "GGUF....");
-  EXPECT_THAT(error_of(folder_ / "x"), HasSubstr("is a GGUF file"));
+  EXPECT_THAT(error_of(folder_ / "x"), HasSubstr("GGUF version"));
   EXPECT_THAT(error_of(folder_ / "nowhere"), HasSubstr("No such file"));
   EXPECT_THAT(error_of(folder_), HasSubstr("neither model.safetensors nor model.safetensors.index.json; it holds: x"));
 }
