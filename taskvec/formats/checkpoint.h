@@ -68,6 +68,9 @@ class Checkpoint {
   /// @throws Error{Io} when one of the files was changed since it was opened.
   virtual void check_unchanged() const;
 
+  /// What only reading every byte shows: checksums of the format that do not match, a message for each.
+  virtual std::vector<std::string> damage() const { return {}; }
+
  protected:
   const std::vector<std::shared_ptr<const MappedFile>>& files() const { return files_; }
 

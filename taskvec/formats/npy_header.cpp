@@ -13,7 +13,6 @@ namespace taskvec::formats {
 namespace {
 
 constexpr std::string_view kMagic = "\x93NUMPY";
-constexpr size_t kMaxHeaderText = size_t{1} << 20;
 constexpr size_t kMaxDimensions = 64;
 constexpr uint64_t kAlignment = 64;  // as numpy aligns a lone array
 
@@ -160,9 +159,9 @@ NpyHeader read_npy_header(std::span<const std::byte> bytes, const std::string& w
   uint32_t length = 0;
   if (bytes.size() >= length_at + width) std::memcpy(&length, bytes.data() + length_at, width);
   const size_t begin = length_at + width;
-  if (bytes.size() < begin || length > bytes.size() - begin || length > kMaxHeaderText)
+  if (bytes.size() < begin || length > bytes.size() - begin || begin + length > kMaxNpyHeader)
     fail(ErrorCode::Format, "{}: an array header of {} bytes (at most {} are read); the file may be truncated", where, length,
-         kMaxHeaderText);
+         kMaxNpyHeader);
   NpyHeader header = LiteralParser(text.substr(begin, length), where).parse();
   header.size = begin + length;
   return header;

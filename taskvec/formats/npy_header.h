@@ -6,6 +6,9 @@
 
 namespace taskvec::formats {
 
+/// The largest header that is read: what version 1.0 can express.
+constexpr uint64_t kMaxNpyHeader = 10 + 65535;
+
 /// What precedes the elements of an array in numpy's format.
 struct NpyHeader {
   TensorInfo info;

@@ -72,6 +72,7 @@ std::shared_ptr<const Checkpoint> open(const fs::path& path) {
   const auto bytes = file->bytes();
   if (is_gguf(bytes)) return open_gguf(path, std::move(file));
   if (is_npy(bytes)) return open_npy(path, std::move(file));
+  if (is_npz(*file)) return open_npz(path, std::move(file));
   if (is_llama2c(bytes)) return open_llama2c(path, std::move(file));
   if (const auto what = recognise(bytes); !what.empty())
     fail(ErrorCode::Unsupported, "{} is {}; taskvec reads safetensors, so convert it first", path.string(), what);

@@ -108,6 +108,7 @@ Verification verify(const fs::path& path) {
   if (checkpoint == nullptr) return result;
   result.format = checkpoint->manifest().format;
   result.files = checkpoint->manifest().files;
+  for (auto& what : checkpoint->damage()) result.problems.push_back(std::move(what));
   read_tensors(*checkpoint, result);
   checkpoint->check_unchanged();
   for (const auto& tensor : result.tensors)

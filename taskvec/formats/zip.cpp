@@ -56,6 +56,8 @@ class ZipReader {
     return check_layout(directory.offset);
   }
 
+  std::string_view comment() const { return text(bytes_.subspan(find_end() + kEndSize)); }
+
  private:
   struct Place {
     ZipEntry entry;
@@ -285,6 +287,23 @@ std::vector<std::byte> inflate(const MappedFile& file, const ZipEntry& entry) {
          file.path().string(), entry.name);
   return output;
 }
+
+std::vector<std::byte> inflate_start(const MappedFile& file, const ZipEntry& entry, uint64_t size) {
+  const Bytes input = file.bytes().subspan(entry.offset, entry.compressed);
+  std::vector<std::byte> output(std::min({size, entry.size, uint64_t{1} << 30}));
+  if (output.empty()) return output;
+  Inflater inflater;
+  z_stream& stream = inflater.stream;
+  stream.next_in = reinterpret_cast<Bytef*>(const_cast<std::byte*>(input.data()));
+  stream.avail_in = static_cast<uInt>(std::min<size_t>(input.size(), 1U << 30));
+  stream.next_out = reinterpret_cast<Bytef*>(output.data());
+  stream.avail_out = static_cast<uInt>(output.size());
+  if (const int status = ::inflate(&stream, Z_SYNC_FLUSH); (status != Z_OK && status != Z_STREAM_END) || stream.avail_out != 0)
+    fail(ErrorCode::Format, "{}: '{}' does not inflate; the archive is damaged", file.path().string(), entry.name);
+  return output;
+}
+
+std::string_view zip_comment(const MappedFile& file) { return ZipReader(file).comment(); }
 
 bool crc_matches(const MappedFile& file, const ZipEntry& entry) {
   return crc_of(file.bytes().subspan(entry.offset, entry.size)) == entry.crc;

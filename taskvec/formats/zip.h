@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace taskvec::formats {
@@ -37,6 +38,12 @@ std::vector<ZipEntry> read_zip_directory(const MappedFile& file);
 
 /// The bytes of a deflated entry, entry.size of them, their CRC checked. @throws Error{Format}
 std::vector<std::byte> inflate(const MappedFile& file, const ZipEntry& entry);
+
+/// The first `size` bytes of a deflated entry (all, if there are fewer), for headers; no CRC is checked. @throws Error{Format}
+std::vector<std::byte> inflate_start(const MappedFile& file, const ZipEntry& entry, uint64_t size);
+
+/// What an archive says behind its directory, "" where it says nothing. @throws as read_zip_directory()
+std::string_view zip_comment(const MappedFile& file);
 
 /// Whether a stored entry's bytes have its CRC. (Writers may be told to leave CRCs out: a mismatch is a hint, not a proof.)
 bool crc_matches(const MappedFile& file, const ZipEntry& entry);

@@ -1,5 +1,7 @@
 #include "taskvec/formats/npy_header.h"
+#include "taskvec/formats/verify.h"
 #include "tests/formats/file_test.h"
+#include "tests/formats/zip_builder.h"
 
 namespace taskvec::formats {
 namespace {
@@ -57,6 +59,53 @@ TEST_F(NumpyTest, FortranOrderIsTransposed) {
     const TensorRange range(*file, file->entry("x"), first, 24 - first);
     EXPECT_EQ(std::memcmp(range.bytes().data(), all.data() + first, 24 - first), 0) << first;
   }
+}
+
+TEST_F(NumpyTest, MembersOfAnNpzMayBeStoredDeflatedAndInEitherOrder) {
+  std::string data;
+  for (int i = 0; i < 6; ++i) data += raw(static_cast<int32_t>(i));
+  ZipBuilder zip;
+  zip.store("stored.npy", npy(literal("<i4", "False", "(2, 3)"), data));
+  zip.deflate("deflated.npy", npy(literal("<i4", "False", "(2, 3)"), data));
+  zip.deflate("a/fortran.npy", npy(literal("<i4", "True", "(2, 3)"), data));
+  zip.store("empty.npy", npy(literal("<i4", "True", "(0, 3)"), ""));
+  const auto file = open(write(zip.bytes(), "x"));
+  EXPECT_EQ(file->manifest().format, "npz");
+  EXPECT_TRUE(file->entry("stored").as_is);
+  EXPECT_EQ(values<int32_t>(*file, "stored"), (std::vector<int32_t>{0, 1, 2, 3, 4, 5}));
+  EXPECT_EQ(values<int32_t>(*file, "deflated"), (std::vector<int32_t>{0, 1, 2, 3, 4, 5}));
+  EXPECT_EQ(values<int32_t>(*file, "a/fortran"), (std::vector<int32_t>{0, 2, 4, 1, 3, 5}));
+  EXPECT_EQ(values<int32_t>(*file, "empty"), std::vector<int32_t>{});
+  const TensorRange range(*file, file->entry("deflated"), 8, 12);
+  EXPECT_EQ(std::memcmp(range.bytes().data(), data.data() + 8, 12), 0);
+  EXPECT_TRUE(verify(folder_ / "x").ok());
+}
+
+TEST_F(NumpyTest, AnNpzWrittenIsReadWithItsMetadata) {
+  OutputLayout layout;
+  layout.tensors = {{"a.b", {Dtype::F16, {2, 3}}}, {"c/d", {Dtype::C64, {}}}};
+  layout.metadata = {{"key", "naïve"}};
+  const auto file = open(write(layout, "x.npz"));
+  EXPECT_EQ(file->manifest().metadata, layout.metadata);
+  for (const auto& tensor : layout.tensors) EXPECT_EQ(file->entry(tensor.name).info, tensor.info);
+  EXPECT_EQ(values<uint8_t>(*file, "c/d"), (std::vector<uint8_t>{1, 2, 3, 4, 5, 6, 7, 8}));
+}
+
+TEST_F(NumpyTest, AMemberThatIsNoArrayIsNamed) {
+  ZipBuilder zip;
+  zip.store("w.npy", "no array at all");
+  EXPECT_THAT(open_error(write(zip.bytes(), "x")), HasSubstr("'w.npy': no numpy array"));
+  ZipBuilder bomb;
+  bomb.deflate("w.npy", npy(literal("<f4", "False", "(1000000000,)"), std::string(1000, '\0')));
+  EXPECT_THAT(open_error(write(bomb.bytes(), "x")), HasSubstr("needs 4000000000 bytes, but 1000 follow the header"));
+}
+
+TEST_F(NumpyTest, VerifyFindsADamagedMember) {
+  OutputLayout layout;
+  layout.tensors = {{"a", {Dtype::U8, {64}}}, {"b", {Dtype::U8, {64}}}};
+  std::string bytes = read_file(write(layout, "x.npz"));
+  bytes[bytes.find("\1\2\3\4\5\6")] = '\7';
+  EXPECT_THAT(verify(write(bytes, "x.npz")).problems, testing::ElementsAre(HasSubstr("'a.npy' has another CRC")));
 }
 
 TEST_F(NumpyTest, WhatNumpyLacksIsRefusedWithTheFix) {

@@ -70,6 +70,18 @@ def check_numpy(scratch):
     taskvec("inspect", objects, status=2)
 
 
+def check_npz_reading(scratch):
+    arrays = numpy_arrays()
+    arrays["fortran"] = np.asfortranarray(arrays["f4"])
+    arrays["large"] = rng.normal(size=(1000, 1000))  # several tiles
+    for name, save in (("stored", np.savez), ("deflated", np.savez_compressed)):
+        save(scratch / f"{name}.npz", **arrays)
+        taskvec("verify", scratch / f"{name}.npz")
+        taskvec("convert", scratch / f"{name}.npz", scratch / f"{name}-copy.npz")
+        with np.load(scratch / f"{name}-copy.npz") as read:
+            same(arrays, dict(read), f"npz read, {name}")
+
+
 def check_npz_writing(scratch):
     arrays = {name: array for name, array in numpy_arrays().items() if name != "complex"}
     save_file({name: torch.from_numpy(np.ascontiguousarray(array).reshape(array.shape)) for name, array in arrays.items()},
@@ -218,6 +230,7 @@ def read_tokens(path):
 with tempfile.TemporaryDirectory() as folder:
     scratch = Path(folder)
     check_numpy(scratch)
+    check_npz_reading(scratch)
     check_npz_writing(scratch)
     check_gguf(scratch)
     check_safetensors(scratch)
