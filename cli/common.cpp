@@ -2,8 +2,13 @@
 
 #include "taskvec/core/error.h"
 #include "taskvec/core/parallel.h"
+#include "taskvec/core/progress.h"
+
+#include <nlohmann/json.hpp>
 
 #include <charconv>
+#include <cstdio>
+#include <filesystem>
 
 namespace taskvec::cli {
 namespace {
@@ -38,6 +43,36 @@ edit::CoefficientValues parse_coefficients(const std::vector<std::string>& texts
     values[name] = value;
   }
   return values;
+}
+
+Dtype parse_dtype_option(const std::string& text) {
+  if (const auto dtype = parse_dtype(text)) return *dtype;
+  fail(ErrorCode::InvalidArgument, "--dtype {}: no such dtype; try BF16, F16 or F32", text);
+}
+
+void check_absent(const std::string& output, bool force) {
+  if (!force && std::filesystem::exists(output))
+    fail(ErrorCode::InvalidArgument, "{} is there already; --force replaces it", output);
+}
+
+void print_summary(const edit::Summary& summary, const std::string& output, bool json) {
+  if (summary.non_finite > 0)
+    fmt::print(stderr, "warning: {} elements of the output are NaN or infinite; {} of them overflowed its dtype\n",
+               summary.non_finite, summary.overflowed);
+  const double rate = static_cast<double>(summary.bytes_read + summary.bytes_written) / std::max(summary.seconds, 1e-9);
+  if (json) {
+    fmt::print("{}\n", nlohmann::ordered_json{{"output", output},
+                                              {"tensors", summary.tensors},
+                                              {"bytes_read", summary.bytes_read},
+                                              {"bytes_written", summary.bytes_written},
+                                              {"seconds", summary.seconds},
+                                              {"non_finite", summary.non_finite},
+                                              {"overflowed", summary.overflowed}}
+                           .dump());
+  } else {
+    fmt::print("{}: {} tensors, {} in {} ({}/s read and written)\n", output, summary.tensors,
+               format_bytes(static_cast<double>(summary.bytes_written)), format_seconds(summary.seconds), format_bytes(rate));
+  }
 }
 
 void add_threads_option(CLI::App& command) {

@@ -7,6 +7,8 @@ void add_core_commands(CLI::App& app) {
   add_edit_command(app);
   add_diff_command(app);
   add_reproduce_command(app);
+  add_convert_command(app);
+  add_verify_command(app);
   add_tokenize_command(app);
 }
 

@@ -13,8 +13,9 @@ struct Summary {
 
 /// Stream executor: disk to disk in constant memory, tiles that stay in cache, every core. Writes the provenance into the
 /// metadata (taskvec.expression, taskvec.sources with fingerprints, ...) and commits atomically.
-/// @param output  a .safetensors file or a folder
-Summary run(const Plan& plan, const std::filesystem::path& output);
+/// @param output  a file or a folder
+/// @param format  of the output; default: by its extension
+Summary run(const Plan& plan, const std::filesystem::path& output, std::optional<formats::Output> format = {});
 
 /// Where the resident executor puts a tensor.
 class ParamSink {
