@@ -14,13 +14,39 @@ namespace taskvec::cli {
 namespace {
 
 struct Arguments {
-  std::string expression, output, dtype;
+  std::string expression, output, dtype, on_overflow = "report";
   std::vector<std::string> sources, coefficients;
   edit::PlanOptions options;
   bool dry_run = false, force = false, json = false;
 };
 
+constexpr size_t kTensorsShown = 3;
+
+void print_warnings(const edit::Summary& summary, bool saturated) {
+  if (summary.non_finite > 0) fmt::print(stderr, "warning: {} elements of the output are NaN or infinite\n", summary.non_finite);
+  for (size_t i = 0; i < summary.overflows.size() && i < kTensorsShown; ++i) {
+    const auto& [tensor, dtype, count] = summary.overflows[i];
+    fmt::print(stderr, "warning: {} elements of '{}' were too large for {} and {}\n", count, tensor, name(dtype),
+               saturated ? "are clamped" : "are not finite");
+  }
+  if (summary.overflows.size() > kTensorsShown)
+    fmt::print(stderr, "warning: so were elements of {} more tensors\n", summary.overflows.size() - kTensorsShown);
+}
+
+nlohmann::ordered_json overflows_json(const edit::Summary& summary) {
+  nlohmann::ordered_json json = nlohmann::ordered_json::array();
+  for (const auto& [tensor, dtype, count] : summary.overflows)
+    json.push_back({{"tensor", tensor}, {"dtype", name(dtype)}, {"count", count}});
+  return json;
+}
+
+edit::OnOverflow parse_on_overflow(const std::string& text) {
+  if (text == "error") return edit::OnOverflow::Error;
+  return text == "saturate" ? edit::OnOverflow::Saturate : edit::OnOverflow::Report;
+}
+
 void run_edit(Arguments& arguments) {
+  arguments.options.on_overflow = parse_on_overflow(arguments.on_overflow);
   arguments.options.coefficients = parse_coefficients(arguments.coefficients);
   if (!arguments.dtype.empty()) {
     arguments.options.dtype = parse_dtype(arguments.dtype);
@@ -38,9 +64,7 @@ void run_edit(Arguments& arguments) {
     fail(ErrorCode::InvalidArgument, "{} is there already; --force replaces it", arguments.output);
   for (const auto& warning : plan.warnings) fmt::print(stderr, "warning: {}\n", warning);
   const auto summary = edit::run(plan, arguments.output);
-  if (summary.non_finite > 0)
-    fmt::print(stderr, "warning: {} elements of the output are NaN or infinite; {} of them overflowed its dtype\n",
-               summary.non_finite, summary.overflowed);
+  print_warnings(summary, arguments.options.on_overflow == edit::OnOverflow::Saturate);
   const double rate = static_cast<double>(summary.bytes_read + summary.bytes_written) / std::max(summary.seconds, 1e-9);
   if (arguments.json) {
     fmt::print("{}\n", nlohmann::ordered_json{{"output", arguments.output},
@@ -49,7 +73,7 @@ void run_edit(Arguments& arguments) {
                                               {"bytes_written", summary.bytes_written},
                                               {"seconds", summary.seconds},
                                               {"non_finite", summary.non_finite},
-                                              {"overflowed", summary.overflowed}}
+                                              {"overflows", overflows_json(summary)}}
                            .dump());
   } else {
     fmt::print("{}: {} tensors, {} in {} ({}/s read and written)\n", arguments.output, summary.tensors,
@@ -79,6 +103,10 @@ void add_edit_command(CLI::App& app) {
   command->add_flag("--allow-missing", arguments->options.allow_missing, "copy tensors that some sources lack");
   command->add_flag("--allow-differing-integers", arguments->options.allow_differing_integers,
                     "take non-float tensors from the base");
+  command
+      ->add_option("--on-overflow", arguments->on_overflow,
+                   "elements too large for the output's dtype: report, error or saturate")
+      ->check(CLI::IsMember({"report", "error", "saturate"}));
   command->add_flag("--dry-run", arguments->dry_run, "check everything and print the plan; write nothing");
   command->add_flag("--force", arguments->force, "replace an existing output");
   command->add_flag("--json", arguments->json, "the summary as JSON");
