@@ -67,13 +67,19 @@ class Drafter {
   }
 
   void choose_base() {
-    if (options_.base.empty()) return;
     const auto& names = plan_.source_names;
+    for (size_t s = names.size(); s-- > 0;)
+      if (!manifest(s).delta) first_model_ = s;
+    plan_.base = first_model_.value_or(0);
+    if (options_.base.empty()) return;
     const auto found = std::find(names.begin(), names.end(), options_.base);
     if (found == names.end())
       fail(ErrorCode::InvalidArgument, "base '{}' is no source of the expression{}", options_.base,
            did_you_mean(options_.base, names));
     plan_.base = static_cast<size_t>(found - names.begin());
+    if (first_model_ && manifest(plan_.base).delta)
+      fail(ErrorCode::InvalidArgument, "base {} is a task vector, not a model; --base {} would do", label(plan_.base),
+           names[*first_model_]);
   }
 
   void check_patterns() const {
@@ -96,6 +102,14 @@ class Drafter {
          label(has), label(lacks), did_you_mean(tensor, names));
   }
 
+  /// A task vector changes what is there; it brings no tensors of its own.
+  [[noreturn]] void fail_no_model(const std::string& tensor, size_t has) const {
+    std::vector<std::string> names;
+    for (const auto& entry : manifest(plan_.base).tensors) names.push_back(entry.name);
+    fail(ErrorCode::InvalidArgument, "task vector {} changes tensor '{}', which no model of the expression has, {} neither{}",
+         label(has), tensor, label(plan_.base), did_you_mean(tensor, names));
+  }
+
   Key& key_of(const std::string& tensor_name) {
     std::string key = draft_.reducer.key(tensor_name);
     auto found = keys_.find(key);
@@ -106,10 +120,13 @@ class Drafter {
   void add(const std::string& name) {
     added_.insert(name);
     Key& key = key_of(name);
-    // The donor is what the output looks like: the base where it takes part, else the first source that does.
-    std::optional<size_t> donor, lacking;
+    // The donor is what the output looks like: the base where it takes part, else the first source that does, models first.
+    std::optional<size_t> donor, lacking, task_vector;
     const auto consider = [&](size_t s) {
-      if (manifest(s).find(name) != nullptr) {
+      const bool has = manifest(s).find(name) != nullptr;
+      if (manifest(s).delta) {
+        if (has) task_vector = task_vector.value_or(s);
+      } else if (has) {
         donor = donor.value_or(s);
       } else {
         lacking = lacking.value_or(s);
@@ -119,6 +136,10 @@ class Drafter {
     if (key.participants[plan_.base]) consider(plan_.base);
     for (size_t s = 0; s < plan_.sources.size(); ++s)
       if (key.participants[s] && s != plan_.base) consider(s);
+    if (!donor && task_vector) {
+      if (first_model_ && manifest(plan_.base).find(name) == nullptr) fail_no_model(name, *task_vector);
+      donor = task_vector;
+    }
     const size_t from = donor.value_or(plan_.base);  // a tensor that nobody has is not asked for: then the base has it
     const TensorEntry& model = *manifest(from).find(name);
     if (lacking && !options_.allow_missing) fail_missing(name, from, *lacking);
@@ -193,6 +214,7 @@ class Drafter {
   const PlanOptions& options_;
   Draft draft_;
   Plan& plan_ = draft_.plan;
+  std::optional<size_t> first_model_;  // none where every source is a task vector
   std::unordered_map<std::string, Key> keys_;
   std::unordered_set<std::string> added_;
   int64_t copied_ = 0;
@@ -228,7 +250,8 @@ void set_terms(Draft& draft, const std::vector<std::vector<double>>& coefficient
     const auto& weights = coefficients[draft.group[i]];
     tensor.terms.clear();
     for (size_t s = 0; s < weights.size(); ++s)
-      if (weights[s] != 0) tensor.terms.push_back({s, weights[s]});
+      if (weights[s] != 0 && plan.sources[s]->manifest().find(tensor.name) != nullptr)  // a task vector is zero where it has none
+        tensor.terms.push_back({s, weights[s]});
     tensor.is_copy = tensor.terms.size() == 1 && tensor.terms[0].coefficient == 1.0 &&
                      plan.sources[tensor.terms[0].source]->manifest().find(tensor.name)->info.dtype == tensor.info.dtype;
   }

@@ -5,7 +5,6 @@
 #include <fmt/format.h>
 
 #include <cmath>
-#include <numeric>
 
 namespace taskvec::edit {
 
@@ -27,7 +26,10 @@ Plan plan(const Expr& expr, const Bindings& bindings, const PlanOptions& options
   const auto weights = coefficients(made, options.coefficients);
   set_terms(made, weights);
   for (size_t i = 0; i < weights.size(); ++i) {
-    if (std::abs(std::accumulate(weights[i].begin(), weights[i].end(), 0.0)) > 1e-12) continue;
+    double sum = 0;
+    for (size_t s = 0; s < weights[i].size(); ++s)
+      if (!made.plan.sources[s]->manifest().delta) sum += weights[i][s];
+    if (std::abs(sum) > 1e-12) continue;
     made.plan.warnings.push_back(fmt::format("the coefficients of tensor '{}' sum to 0: the result is a task vector, not a model",
                                              made.plan.tensors[made.first_named[i]].name));
     break;

@@ -20,7 +20,7 @@ enum class OnOverflow {
 struct PlanOptions {
   CoefficientValues coefficients{};
   std::optional<Dtype> dtype{};  ///< of float tensors in the output; default: that of the first source
-  std::string base{};  ///< source that non-float tensors, metadata and sidecars come from; default: the first in the expression
+  std::string base{};  ///< source that non-float tensors, metadata and sidecars come from; default: the first that is a model
   bool allow_differing_integers = false;  ///< take non-float tensors from the base even where sources differ
   bool allow_missing = false;             ///< a tensor that only some sources have is copied from the first that has it
   OnOverflow on_overflow = OnOverflow::Report;
@@ -55,7 +55,8 @@ struct Plan {
 
 /// Makes every check: unknown sources and coefficients (nearest name), names, shapes and dtypes across sources, non-float tensors
 /// that differ, patterns that match nothing, tensors left without a source, expressions that are no weights (warning when the
-/// coefficients of a tensor sum to 0).
+/// models' coefficients of a tensor sum to 0). Tensors that a task vector (Manifest::delta) lacks are zero there; those that no
+/// model has are an error as soon as a model takes part.
 /// @throws Error naming file, tensor, expected and actual.
 Plan plan(const Expr& expr, const Bindings& bindings, const PlanOptions& options = {});
 

@@ -29,6 +29,7 @@ struct Manifest {
   std::map<std::string, std::string> metadata;  ///< `__metadata__`, of the first shard where there are several
   std::vector<std::filesystem::path> files;     ///< the files that hold tensors
   std::vector<std::filesystem::path> sidecars;  ///< config.json, tokenizer files, ... beside them (empty for a lone file)
+  bool delta = false;                           ///< a task vector, not a model: tensors that it does not hold are zero
 
   const TensorEntry* find(std::string_view name) const;  ///< nullptr when absent
   int64_t nbytes() const;                                ///< of all tensors
