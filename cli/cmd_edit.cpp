@@ -9,13 +9,19 @@ namespace taskvec::cli {
 namespace {
 
 struct Arguments {
-  std::string expression, output, dtype;
+  std::string expression, output, dtype, on_overflow = "report";
   std::vector<std::string> sources, coefficients;
   edit::PlanOptions options;
   bool dry_run = false, force = false, json = false;
 };
 
+edit::OnOverflow parse_on_overflow(const std::string& text) {
+  if (text == "error") return edit::OnOverflow::Error;
+  return text == "saturate" ? edit::OnOverflow::Saturate : edit::OnOverflow::Report;
+}
+
 void run_edit(Arguments& arguments) {
+  arguments.options.on_overflow = parse_on_overflow(arguments.on_overflow);
   arguments.options.coefficients = parse_coefficients(arguments.coefficients);
   if (!arguments.dtype.empty()) arguments.options.dtype = parse_dtype_option(arguments.dtype);
   const auto plan = edit::plan(edit::parse(arguments.expression), open_sources(arguments.sources), arguments.options);
@@ -27,7 +33,7 @@ void run_edit(Arguments& arguments) {
     fail(ErrorCode::InvalidArgument, "give the output with -o PATH, or look at the plan with --dry-run");
   check_absent(arguments.output, arguments.force);
   for (const auto& warning : plan.warnings) fmt::print(stderr, "warning: {}\n", warning);
-  print_summary(edit::run(plan, arguments.output), arguments.output, arguments.json);
+  print_summary(edit::run(plan, arguments.output), plan, arguments.output, arguments.json);
 }
 
 }  // namespace
@@ -52,6 +58,10 @@ void add_edit_command(CLI::App& app) {
   command->add_flag("--allow-missing", arguments->options.allow_missing, "copy tensors that some sources lack");
   command->add_flag("--allow-differing-integers", arguments->options.allow_differing_integers,
                     "take non-float tensors from the base");
+  command
+      ->add_option("--on-overflow", arguments->on_overflow,
+                   "elements too large for the output's dtype: report, error or saturate")
+      ->check(CLI::IsMember({"report", "error", "saturate"}));
   command->add_flag("--dry-run", arguments->dry_run, "check everything and print the plan; write nothing");
   command->add_flag("--force", arguments->force, "replace an existing output");
   command->add_flag("--json", arguments->json, "the summary as JSON");

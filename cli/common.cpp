@@ -13,6 +13,26 @@
 namespace taskvec::cli {
 namespace {
 
+constexpr size_t kTensorsShown = 3;
+
+void print_warnings(const edit::Summary& summary, bool saturated) {
+  if (summary.non_finite > 0) fmt::print(stderr, "warning: {} elements of the output are NaN or infinite\n", summary.non_finite);
+  for (size_t i = 0; i < summary.overflows.size() && i < kTensorsShown; ++i) {
+    const auto& [tensor, dtype, count] = summary.overflows[i];
+    fmt::print(stderr, "warning: {} elements of '{}' were too large for {} and {}\n", count, tensor, name(dtype),
+               saturated ? "are clamped" : "are not finite");
+  }
+  if (summary.overflows.size() > kTensorsShown)
+    fmt::print(stderr, "warning: so were elements of {} more tensors\n", summary.overflows.size() - kTensorsShown);
+}
+
+nlohmann::ordered_json overflows_json(const edit::Summary& summary) {
+  nlohmann::ordered_json json = nlohmann::ordered_json::array();
+  for (const auto& [tensor, dtype, count] : summary.overflows)
+    json.push_back({{"tensor", tensor}, {"dtype", name(dtype)}, {"count", count}});
+  return json;
+}
+
 /// "name=value" in two; the value may hold further '='.
 std::pair<std::string, std::string> split(const std::string& text, std::string_view option, std::string_view example) {
   const size_t equals = text.find('=');
@@ -55,10 +75,8 @@ void check_absent(const std::string& output, bool force) {
     fail(ErrorCode::InvalidArgument, "{} is there already; --force replaces it", output);
 }
 
-void print_summary(const edit::Summary& summary, const std::string& output, bool json) {
-  if (summary.non_finite > 0)
-    fmt::print(stderr, "warning: {} elements of the output are NaN or infinite; {} of them overflowed its dtype\n",
-               summary.non_finite, summary.overflowed);
+void print_summary(const edit::Summary& summary, const edit::Plan& plan, const std::string& output, bool json) {
+  print_warnings(summary, plan.options.on_overflow == edit::OnOverflow::Saturate);
   const double rate = static_cast<double>(summary.bytes_read + summary.bytes_written) / std::max(summary.seconds, 1e-9);
   if (json) {
     fmt::print("{}\n", nlohmann::ordered_json{{"output", output},
@@ -67,7 +85,7 @@ void print_summary(const edit::Summary& summary, const std::string& output, bool
                                               {"bytes_written", summary.bytes_written},
                                               {"seconds", summary.seconds},
                                               {"non_finite", summary.non_finite},
-                                              {"overflowed", summary.overflowed}}
+                                              {"overflows", overflows_json(summary)}}
                            .dump());
   } else {
     fmt::print("{}: {} tensors, {} in {} ({}/s read and written)\n", output, summary.tensors,

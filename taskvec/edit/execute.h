@@ -4,17 +4,25 @@
 
 namespace taskvec::edit {
 
+/// Elements of one tensor that were too large for the output's dtype.
+struct Overflow {
+  std::string tensor;
+  Dtype dtype;
+  int64_t count;
+};
+
 struct Summary {
   int64_t tensors = 0, bytes_read = 0, bytes_written = 0;
   double seconds = 0;
-  int64_t non_finite = 0;  ///< NaN and infinite elements of the output
-  int64_t overflowed = 0;  ///< those of them that narrowing to the output dtype made so
+  int64_t non_finite = 0;             ///< NaN and infinite elements of the output
+  std::vector<Overflow> overflows{};  ///< in the order of the tensors; clamped by a plan that saturates, else among non_finite
 };
 
 /// Stream executor: disk to disk in constant memory, tiles that stay in cache, every core. Writes the provenance into the
 /// metadata (taskvec.expression, taskvec.sources with fingerprints, ...) and commits atomically.
 /// @param output  a file or a folder
 /// @param format  of the output; default: by its extension
+/// @throws Error{Numeric} naming the tensor when an element overflows and the plan's on_overflow is Error
 Summary run(const Plan& plan, const std::filesystem::path& output, std::optional<formats::Output> format = {});
 
 /// Where the resident executor puts a tensor.

@@ -10,12 +10,20 @@ namespace taskvec::edit {
 /// name -> opened checkpoint
 using Bindings = std::map<std::string, std::shared_ptr<const formats::Checkpoint>, std::less<>>;
 
+/// What becomes of elements that are finite in float64 and too large for the output's dtype.
+enum class OnOverflow {
+  Report,   ///< they are infinite (nearest-even rounding makes them so) and counted per tensor
+  Error,    ///< nothing is written
+  Saturate  ///< they become the largest finite value of the dtype, and are counted
+};
+
 struct PlanOptions {
   CoefficientValues coefficients{};
   std::optional<Dtype> dtype{};  ///< of float tensors in the output; default: that of the first source
   std::string base{};  ///< source that non-float tensors, metadata and sidecars come from; default: the first that is a model
   bool allow_differing_integers = false;  ///< take non-float tensors from the base even where sources differ
   bool allow_missing = false;             ///< a tensor that only some sources have is copied from the first that has it
+  OnOverflow on_overflow = OnOverflow::Report;
 };
 
 /// One output tensor: out = sum of coefficient * source tensor.

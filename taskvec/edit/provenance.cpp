@@ -52,6 +52,7 @@ std::map<std::string, std::string> provenance(const Plan& plan, const std::vecto
   nlohmann::ordered_json options{{"allow_missing", plan.options.allow_missing},
                                  {"allow_differing_integers", plan.options.allow_differing_integers}};
   if (plan.options.dtype) options["dtype"] = name(*plan.options.dtype);
+  if (plan.options.on_overflow == OnOverflow::Saturate) options["on_overflow"] = "saturate";  // the others write the same bytes
 
   std::map<std::string, std::string> metadata = plan.sources[plan.base]->manifest().metadata;
   std::erase_if(metadata, [](const auto& entry) { return entry.first.starts_with("taskvec."); });
@@ -83,6 +84,8 @@ Recorded read_provenance(const formats::Checkpoint& checkpoint) {
   const auto flag = [&](const char* name) { return options.contains(name) && options[name] == true; };
   recorded.options.allow_missing = flag("allow_missing");
   recorded.options.allow_differing_integers = flag("allow_differing_integers");
+  if (options.contains("on_overflow") && options["on_overflow"] == "saturate")
+    recorded.options.on_overflow = OnOverflow::Saturate;
   if (options.contains("dtype")) {
     if (options["dtype"].is_string()) recorded.options.dtype = parse_dtype(options["dtype"].get<std::string>());
     if (!recorded.options.dtype) reader.refuse(fmt::format("its dtype is {}", options["dtype"].dump()));

@@ -85,7 +85,7 @@ void Resident::apply(std::span<const double> values, ParamSink& sink) {
     const auto& tensor = plan.tensors[tile.tensor];
     if (targets[tile.tensor].empty()) return;
     std::byte* out = targets[tile.tensor].data() + tile.begin * itemsize(tensor.info.dtype);
-    compute(tensor, sources_of(plan, tile), 0, tile.n, tensor.info.dtype, out);
+    compute(tensor, sources_of(plan, tile), 0, tile.n, plan.options.on_overflow == OnOverflow::Saturate, out);
   });
 
   if (state.written.size() >= kSinksRemembered) state.written.erase(state.written.begin());

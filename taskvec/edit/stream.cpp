@@ -46,6 +46,18 @@ formats::OutputLayout layout_of(const Plan& plan, formats::Output format) {
   return layout;
 }
 
+std::vector<Overflow> overflows_of(const Plan& plan, const SweepResult& swept) {
+  std::vector<Overflow> overflows;
+  for (const auto& [tensor, count] : swept.overflowed)
+    overflows.push_back({plan.tensors[tensor].name, plan.tensors[tensor].info.dtype, count});
+  if (!overflows.empty() && plan.options.on_overflow == OnOverflow::Error)
+    fail(ErrorCode::Numeric,
+         "{} elements of tensor '{}' are too large for {} ({} tensors have such); nothing was written; choose a wider dtype, or "
+         "let them saturate",
+         overflows[0].count, overflows[0].tensor, name(overflows[0].dtype), overflows.size());
+  return overflows;
+}
+
 }  // namespace
 
 Summary run(const Plan& plan, const fs::path& output, std::optional<formats::Output> format) {
@@ -61,6 +73,7 @@ Summary run(const Plan& plan, const fs::path& output, std::optional<formats::Out
     progress.add(static_cast<int64_t>(bytes.size()));
   });
   for (const auto& source : plan.sources) source->check_unchanged();
+  auto overflows = overflows_of(plan, swept);
   writer.patch_metadata(kSourcesKey, provenance(plan, swept.fingerprints).at(kSourcesKey));
   writer.commit();
   return {.tensors = static_cast<int64_t>(plan.tensors.size()),
@@ -68,7 +81,7 @@ Summary run(const Plan& plan, const fs::path& output, std::optional<formats::Out
           .bytes_written = plan.bytes_written(),
           .seconds = progress.seconds(),
           .non_finite = swept.non_finite,
-          .overflowed = swept.overflowed};
+          .overflows = std::move(overflows)};
 }
 
 }  // namespace taskvec::edit

@@ -16,7 +16,8 @@ constexpr int64_t kComputeBytes = int64_t{256} << 10;
 
 class Sweep {
  public:
-  Sweep(const Plan& plan, const TileConsumer& consume) : plan_(plan), consume_(consume), tiles_(tiles_of(plan)) {
+  Sweep(const Plan& plan, const TileConsumer& consume)
+      : plan_(plan), consume_(consume), tiles_(tiles_of(plan)), overflowed_(plan.tensors.size()) {
     std::vector<std::vector<bool>> computed;
     for (const auto& source : plan.sources) {
       auto& hashes = hashes_.emplace_back();
@@ -36,7 +37,9 @@ class Sweep {
     parallel_for(tiles + static_cast<int64_t>(unread_.size()), [&](int64_t i) {
       i < tiles ? compute_tile(tiles_[static_cast<size_t>(i)]) : hash_unread(unread_[static_cast<size_t>(i - tiles)]);
     });
-    SweepResult result{{}, non_finite_, overflowed_};
+    SweepResult result{{}, non_finite_, {}};
+    for (size_t t = 0; t < overflowed_.size(); ++t)
+      if (overflowed_[t] > 0) result.overflowed.emplace_back(t, overflowed_[t]);
     for (auto& hashes : hashes_) result.fingerprints.push_back(formats::combine_hashes(std::move(hashes)));
     return result;
   }
@@ -75,25 +78,18 @@ class Sweep {
       std::span<const std::byte> bytes;
       if (tensor.is_copy) {
         bytes = sources[0].range.bytes().subspan(static_cast<size_t>(first * item), size);
+        if (is_float(tensor.info.dtype)) non_finite_ += kernels::count_non_finite(tensor.info.dtype, bytes.data(), n);
       } else {
         scratch.resize(std::max<size_t>(scratch.size(), size));
-        compute(tensor, sources, first, n, tensor.info.dtype, scratch.data());
+        const bool saturate = plan_.options.on_overflow == OnOverflow::Saturate;
+        const auto found = compute_counted(tensor, sources, first, n, saturate, scratch.data());
+        non_finite_ += found.total - (saturate ? found.overflowed : 0);
+        overflowed_[tile.tensor] += found.overflowed;
         bytes = std::span(scratch).first(size);
       }
-      if (is_float(tensor.info.dtype)) count(tensor, sources, first, n, bytes);
       consume_(tile.tensor, static_cast<uint64_t>((tile.begin + first) * item), bytes);
     }
     for (const auto& source : sources) source.release();
-  }
-
-  void count(const TensorPlan& tensor, std::span<const TileSource> sources, int64_t first, int64_t n,
-             std::span<const std::byte> bytes) {
-    const int64_t found = kernels::count_non_finite(tensor.info.dtype, bytes.data(), n);
-    if (found == 0) return;
-    std::vector<std::byte> wide(static_cast<size_t>(n * itemsize(Dtype::F64)));
-    compute(tensor, sources, first, n, Dtype::F64, wide.data());
-    non_finite_ += found;
-    overflowed_ += std::max<int64_t>(0, found - kernels::count_non_finite(Dtype::F64, wide.data(), n));
   }
 
   void hash_unread(const Unread& unread) {
@@ -112,7 +108,8 @@ class Sweep {
   std::vector<Tile> tiles_;
   std::vector<Unread> unread_;
   std::vector<std::vector<formats::TensorHashes>> hashes_;  // per source and tensor, filled by any thread, chunk by chunk
-  std::atomic<int64_t> non_finite_{0}, overflowed_{0};
+  std::atomic<int64_t> non_finite_{0};
+  std::vector<std::atomic<int64_t>> overflowed_;  // per output tensor
 };
 
 }  // namespace

@@ -10,7 +10,9 @@ namespace taskvec::edit {
 struct SweepResult {
   std::vector<std::string> fingerprints;  ///< of Plan::sources
   int64_t non_finite = 0;                 ///< NaN and infinite elements of the output
-  int64_t overflowed = 0;                 ///< those of them that became so on narrowing to the output dtype
+  /// Tensors of which elements were too large for the output's dtype, in order, with how many; a plan that saturates clamped
+  /// them, otherwise they are among the non-finite ones.
+  std::vector<std::pair<size_t, int64_t>> overflowed;
 };
 
 /// A computed range of an output tensor: position in the plan, offset of the first byte, the bytes (valid during the call).

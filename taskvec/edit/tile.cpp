@@ -1,7 +1,6 @@
 #include "taskvec/edit/tile.h"
 
 #include "taskvec/formats/fingerprint.h"
-#include "taskvec/kernels/weighted_sum.h"
 
 #include <algorithm>
 #include <cstring>
@@ -11,6 +10,18 @@ namespace {
 
 constexpr uint64_t kBlock = uint64_t{4} << 20;  // a multiple of kHashChunk, at which tiles begin
 constexpr uint64_t kFewPages = uint64_t{64} << 10;
+
+const std::byte* data_of(const TileSource& source, int64_t first) {
+  return source.range.bytes().data() + first * itemsize(source.range.info().dtype);
+}
+
+std::vector<kernels::Addend> addends_of(const TensorPlan& tensor, std::span<const TileSource> sources, int64_t first) {
+  std::vector<kernels::Addend> addends;
+  addends.reserve(sources.size());
+  for (size_t k = 0; k < sources.size(); ++k)
+    addends.push_back({sources[k].range.info().dtype, data_of(sources[k], first), tensor.terms[k].coefficient});
+  return addends;
+}
 
 }  // namespace
 
@@ -54,19 +65,22 @@ std::vector<TileSource> sources_of(const Plan& plan, const Tile& tile) {
   return sources;
 }
 
-void compute(const TensorPlan& tensor, std::span<const TileSource> sources, int64_t first, int64_t n, Dtype to, std::byte* out) {
-  const auto data = [&](const TileSource& source) {
-    return source.range.bytes().data() + first * itemsize(source.range.info().dtype);
-  };
-  if (tensor.is_copy && to == tensor.info.dtype) {
-    std::memcpy(out, data(sources[0]), static_cast<size_t>(n * itemsize(to)));
+void compute(const TensorPlan& tensor, std::span<const TileSource> sources, int64_t first, int64_t n, bool saturate,
+             std::byte* out) {
+  if (tensor.is_copy) {
+    std::memcpy(out, data_of(sources[0], first), static_cast<size_t>(n * itemsize(tensor.info.dtype)));
     return;
   }
-  std::vector<kernels::Addend> addends;
-  addends.reserve(sources.size());
-  for (size_t k = 0; k < sources.size(); ++k)
-    addends.push_back({sources[k].range.info().dtype, data(sources[k]), tensor.terms[k].coefficient});
-  kernels::weighted_sum(addends, n, to, out);
+  const auto addends = addends_of(tensor, sources, first);
+  kernels::weighted_sum(addends, n, tensor.info.dtype, out);
+  if (saturate) kernels::find_overflow(addends, n, tensor.info.dtype, out, saturate);
+}
+
+kernels::NonFinite compute_counted(const TensorPlan& tensor, std::span<const TileSource> sources, int64_t first, int64_t n,
+                                   bool saturate, std::byte* out) {
+  const auto addends = addends_of(tensor, sources, first);
+  kernels::weighted_sum(addends, n, tensor.info.dtype, out);
+  return kernels::find_overflow(addends, n, tensor.info.dtype, out, saturate);
 }
 
 }  // namespace taskvec::edit

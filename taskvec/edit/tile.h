@@ -1,6 +1,7 @@
 #pragma once
 
 #include "taskvec/edit/plan.h"
+#include "taskvec/kernels/overflow.h"
 
 #include <functional>
 
@@ -30,8 +31,13 @@ struct TileSource {
 std::vector<TileSource> sources_of(const Plan& plan, const Tile& tile);
 
 /// Elements [first, first + n) of a tile into `out`: a byte copy where the plan says so, a weighted sum otherwise.
-/// @param sources  of the tile
-/// @param to       dtype of `out`; the plan's, or another to see what narrowing did
-void compute(const TensorPlan& tensor, std::span<const TileSource> sources, int64_t first, int64_t n, Dtype to, std::byte* out);
+/// @param sources   of the tile
+/// @param saturate  clamp what overflows the output's dtype
+void compute(const TensorPlan& tensor, std::span<const TileSource> sources, int64_t first, int64_t n, bool saturate,
+             std::byte* out);
+
+/// The same for a tensor that is no copy, and counts what is not finite.
+kernels::NonFinite compute_counted(const TensorPlan& tensor, std::span<const TileSource> sources, int64_t first, int64_t n,
+                                   bool saturate, std::byte* out);
 
 }  // namespace taskvec::edit
