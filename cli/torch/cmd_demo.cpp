@@ -41,7 +41,9 @@ void add_demo_command(CLI::App& app) {
   command->add_option("-t,--task", options.tasks, "tasks to learn; the first is also forgotten")->capture_default_str();
   command->add_option("--control", options.control, "the task that edits must not hurt")->capture_default_str();
   command->add_option("--steps", options.steps, "of fine-tuning, per task")->capture_default_str();
-  command->add_option("--keep", options.keep, "share of the control's accuracy that an edit keeps on val")->capture_default_str();
+  command->add_option("--keep", options.keep, "share of the control's accuracy that a negation keeps on val")
+      ->capture_default_str();
+  command->add_option("--patch-keep", options.patch_keep, "likewise, of a patch")->capture_default_str();
   command->add_option("--val-limit", options.val_limit, "images a task that coefficients are chosen on")->capture_default_str();
   command->add_option("--test-limit", options.test_limit, "images a task that the figures are of")->capture_default_str();
   command->add_option("--seed", options.seed, "of the fine-tuning")->capture_default_str();

@@ -70,12 +70,22 @@ Json finetuned_accuracy(Study& study) {
   return json;
 }
 
-/// base - a * (ft - base): forgets the task and keeps the control.
+/// Names of the image encoder's deeper half. Early layers hold strokes that every task shares: subtracted there, a task vector
+/// takes the control down with the target.
+std::string deeper_half(const models::ClipConfig& config) {
+  std::string layers;
+  for (int64_t layer = config.vision.num_hidden_layers / 2; layer < config.vision.num_hidden_layers; ++layer)
+    layers += fmt::format("{}{}", layers.empty() ? "" : ",", layer);
+  return fmt::format("vision_model.encoder.layers.{{{}}}.*", layers);
+}
+
+/// base - a * (ft - base) in the deeper half: forgets the task and keeps the control.
 Json negate(Study& study, const Json& zeroshot) {
   const data::Task& task = study.tasks().front();
   const std::string& control = study.control().name;
-  eval::EditedClip model = study.edit(fmt::format("base - $a*({} - base)", source(study, task.name)));
-  const auto found = study.search(model, {task, study.control()}, task.name, false, true);
+  const std::string tensors = deeper_half(study.base().network().config());
+  eval::EditedClip model = study.edit(fmt::format("base - $a*({} - base) @ \"{}\"", source(study, task.name), tensors));
+  const auto found = study.search(model, {task, study.control()}, task.name, false, study.options().keep);
   const double a = chosen(found);
   plot_coefficients(study.options().output / "negation.png", "Subtracting the " + task.name + " task vector", found,
                     {task.name, control}, study.options().keep * study.base_val().at(control), control);
@@ -83,6 +93,7 @@ Json negate(Study& study, const Json& zeroshot) {
   plot_answers(study.options().output / "answers.png", study, task,
                {{"pre-trained", &study.base(), {}}, {"fine-tuned", &tuned, {}}, {"negated", &model, {a}}});
   return {{"task", task.name},
+          {"tensors", tensors},
           {"coefficient", a},
           {"target", study.accuracy(model, {a}, task)},
           {"target_base", zeroshot[task.name]},
@@ -102,7 +113,7 @@ Json add(Study& study, size_t count, const Json& finetuned, const search::Metric
     names.push_back(task.name);
   }
   eval::EditedClip model = study.edit(expression);
-  const double a = chosen(study.search(model, tasks, "mean(" + goal + ")", true, false, finetuned_val));
+  const double a = chosen(study.search(model, tasks, "mean(" + goal + ")", true, 0, finetuned_val));
   Json accuracy;
   double normalized = 0;
   for (const data::Task& task : tasks) {
@@ -127,10 +138,10 @@ Json add_all(Study& study, const Json& finetuned) {
 Json patch(Study& study, const data::Task& task, const Json& zeroshot) {
   const std::string& control = study.control().name;
   eval::EditedClip model = study.edit(fmt::format("interpolate(base, {}, $a)", source(study, task.name)));
-  const auto found = study.search(model, {task, study.control()}, task.name, true, true);
+  const auto found = study.search(model, {task, study.control()}, task.name, true, study.options().patch_keep);
   const double a = chosen(found);
   plot_coefficients(study.options().output / ("patch-" + task.name + ".png"), "Patching with " + task.name, found,
-                    {task.name, control}, study.options().keep * study.base_val().at(control), control);
+                    {task.name, control}, study.options().patch_keep * study.base_val().at(control), control);
   return {{"task", task.name},
           {"coefficient", a},
           {"patched", study.accuracy(model, {a}, task)},
@@ -181,9 +192,14 @@ Json run_demo(const DemoOptions& options) {
   Json all{{"total", total.seconds()}};
   all.update(seconds);
   results["seconds"] = all;
-  results["settings"] = {
-      {"control", study.control().name},  {"steps", options.steps}, {"seed", options.seed}, {"val_limit", options.val_limit},
-      {"test_limit", options.test_limit}, {"keep", options.keep},   {"split", "test"}};
+  results["settings"] = {{"control", study.control().name},
+                         {"steps", options.steps},
+                         {"seed", options.seed},
+                         {"val_limit", options.val_limit},
+                         {"test_limit", options.test_limit},
+                         {"keep", options.keep},
+                         {"patch_keep", options.patch_keep},
+                         {"split", "test"}};
   write_file_atomically(options.output / "results.json", results.dump(1) + "\n");
   return results;
 }

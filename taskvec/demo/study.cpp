@@ -59,12 +59,12 @@ const search::Metrics& Study::base_val() {
 }
 
 search::SearchResult Study::search(eval::EditedClip& model, const std::vector<data::Task>& measured, const std::string& goal,
-                                   bool maximize, bool keep_control, const search::Metrics& scale) {
+                                   bool maximize, double keep, const search::Metrics& scale) {
   search::SearchOptions search;
   search.axes = {search::parse_axis("a=0:1:0.05")};
   search.goal = search::parse_goal(goal, maximize);
   search.reference = base_val();
-  if (keep_control) search.constraints = {search::parse_constraint(fmt::format("{} >= {}*base", control_.name, options_.keep))};
+  if (keep > 0) search.constraints = {search::parse_constraint(fmt::format("{} >= {}*base", control_.name, keep))};
   const search::Objective raw = eval::make_objective(model, *val_, measured, data::Split::Val, search.axes);
   return search::grid_search(search, [&](std::span<const double> point) {
     search::Metrics metrics = raw(point);

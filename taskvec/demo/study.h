@@ -28,8 +28,9 @@ class Study {
   /// Accuracy on the test split, and its whole record.
   double accuracy(eval::EditedClip& model, const std::vector<double>& coefficients, const data::Task& task);
   /// 21 coefficients from 0 to 1 on val, for one goal. Metrics are divided by those of `scale`.
+  /// @param keep  share of the control's accuracy that a point must keep; 0: none
   search::SearchResult search(eval::EditedClip& model, const std::vector<data::Task>& measured, const std::string& goal,
-                              bool maximize, bool keep_control, const search::Metrics& scale = {});
+                              bool maximize, double keep, const search::Metrics& scale = {});
 
   /// Val accuracies of the base.
   const search::Metrics& base_val();

@@ -8,7 +8,7 @@
 namespace taskvec::train {
 
 struct PretrainOptions {
-  int64_t steps = 3000, batch = 256, warmup = 100;
+  int64_t steps = 6000, batch = 256, warmup = 100;
   double learning_rate = 1e-3, weight_decay = 0.05, clip = 1.0;
   int64_t merges = 400;      ///< of the tokenizer learned from the class names
   int64_t train_images = 0;  ///< limit; 0: all
