@@ -14,9 +14,10 @@ struct OutputLayout {
     TensorInfo info;
     int shard = 0;  ///< 0-based; all 0 for one file
   };
-  std::vector<Tensor> tensors;                  ///< in on-disk order
-  std::map<std::string, std::string> metadata;  ///< written into every shard
-  std::vector<std::filesystem::path> sidecars;  ///< copied into the output folder
+  std::vector<Tensor> tensors;                                                 ///< in on-disk order
+  std::map<std::string, std::string> metadata;                                 ///< written into every shard
+  std::vector<std::filesystem::path> sidecars;                                 ///< copied into the output folder
+  std::vector<std::pair<std::string, std::span<const std::byte>>> contents{};  ///< files written into it: name, bytes
 };
 
 /// Writes safetensors: one file when `path` ends in .safetensors, else a Hugging Face folder (model.safetensors, or
