@@ -20,19 +20,6 @@ struct Arguments {
   bool dry_run = false, force = false, json = false;
 };
 
-constexpr size_t kTensorsShown = 3;
-
-void print_warnings(const edit::Summary& summary, bool saturated) {
-  if (summary.non_finite > 0) fmt::print(stderr, "warning: {} elements of the output are NaN or infinite\n", summary.non_finite);
-  for (size_t i = 0; i < summary.overflows.size() && i < kTensorsShown; ++i) {
-    const auto& [tensor, dtype, count] = summary.overflows[i];
-    fmt::print(stderr, "warning: {} elements of '{}' were too large for {} and {}\n", count, tensor, name(dtype),
-               saturated ? "are clamped" : "are not finite");
-  }
-  if (summary.overflows.size() > kTensorsShown)
-    fmt::print(stderr, "warning: so were elements of {} more tensors\n", summary.overflows.size() - kTensorsShown);
-}
-
 nlohmann::ordered_json overflows_json(const edit::Summary& summary) {
   nlohmann::ordered_json json = nlohmann::ordered_json::array();
   for (const auto& [tensor, dtype, count] : summary.overflows)
@@ -107,6 +94,7 @@ void add_edit_command(CLI::App& app) {
       ->add_option("--on-overflow", arguments->on_overflow,
                    "elements too large for the output's dtype: report, error or saturate")
       ->check(CLI::IsMember({"report", "error", "saturate"}));
+  command->add_flag("--any-base", arguments->options.any_base, "add task vectors also to a model that is not their base");
   command->add_flag("--dry-run", arguments->dry_run, "check everything and print the plan; write nothing");
   command->add_flag("--force", arguments->force, "replace an existing output");
   command->add_flag("--json", arguments->json, "the summary as JSON");

@@ -3,10 +3,15 @@
 #include "taskvec/core/error.h"
 #include "taskvec/core/parallel.h"
 
+#include <fmt/format.h>
+
 #include <charconv>
+#include <cstdio>
 
 namespace taskvec::cli {
 namespace {
+
+constexpr size_t kTensorsShown = 3;
 
 /// "name=value" in two; the value may hold further '='.
 std::pair<std::string, std::string> split(const std::string& text, std::string_view option, std::string_view example) {
@@ -38,6 +43,17 @@ edit::CoefficientValues parse_coefficients(const std::vector<std::string>& texts
     values[name] = value;
   }
   return values;
+}
+
+void print_warnings(const edit::Summary& summary, bool saturated) {
+  if (summary.non_finite > 0) fmt::print(stderr, "warning: {} elements of the output are NaN or infinite\n", summary.non_finite);
+  for (size_t i = 0; i < summary.overflows.size() && i < kTensorsShown; ++i) {
+    const auto& [tensor, dtype, count] = summary.overflows[i];
+    fmt::print(stderr, "warning: {} elements of '{}' were too large for {} and {}\n", count, tensor, name(dtype),
+               saturated ? "are clamped" : "are not finite");
+  }
+  if (summary.overflows.size() > kTensorsShown)
+    fmt::print(stderr, "warning: so were elements of {} more tensors\n", summary.overflows.size() - kTensorsShown);
 }
 
 void add_threads_option(CLI::App& command) {

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "taskvec/edit/plan.h"
+#include "taskvec/edit/execute.h"
 
 #include <CLI/CLI.hpp>
 
@@ -20,6 +20,10 @@ edit::Bindings open_sources(const std::vector<std::string>& texts);
 
 /// `--set name=number`
 edit::CoefficientValues parse_coefficients(const std::vector<std::string>& texts);
+
+/// On stderr: elements that are not finite, and the first tensors of which some overflowed.
+/// @param saturated  the overflowed ones were clamped
+void print_warnings(const edit::Summary& summary, bool saturated);
 
 /// Adds `--threads N` and applies it.
 void add_threads_option(CLI::App& command);
