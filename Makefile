@@ -7,7 +7,7 @@ help:
 	@echo 'make test       build everything, run every check'
 	@echo 'make build      $(BUILD)/taskvec'
 	@echo 'make core-only  build and test the part that needs no libtorch'
-	@echo 'make bench      benchmarks'
+	@echo 'make bench      speed and memory beside the floor and beside other programs, as ratios'
 	@echo 'make format     clang-format on every file'
 	@echo 'make setup      only the set-up: packages, libtorch, data sets, fonts'
 
@@ -28,10 +28,10 @@ test:
 	@ctest --preset release -LE slow
 
 bench:
-	@tools/setup
-	@cmake --preset bench --log-level=WARNING >/dev/null
-	@cmake --build --preset bench
-	@bench/run build/bench
+	@tools/setup --test
+	@cmake --preset release --log-level=WARNING >/dev/null
+	@cmake --build --preset release --target taskvec bench_core bench_torch
+	@bench/run $(BUILD) --json $(BUILD)/bench.json
 
 core-only:
 	@tools/setup --core

@@ -1,6 +1,5 @@
 #include "cli/commands.h"
 #include "cli/common.h"
-#include "taskvec/core/error.h"
 #include "taskvec/core/progress.h"
 #include "taskvec/edit/apply.h"
 
@@ -8,7 +7,6 @@
 #include <nlohmann/json.hpp>
 
 #include <cstdio>
-#include <filesystem>
 
 namespace taskvec::cli {
 namespace {
@@ -20,8 +18,7 @@ struct Arguments {
 };
 
 void run_apply(const Arguments& arguments) {
-  if (std::filesystem::exists(arguments.output) && !arguments.force)
-    fail(ErrorCode::InvalidArgument, "{} is there already; --force replaces it", arguments.output);
+  check_absent(arguments.output, arguments.force);
   const auto [summary, fingerprint] = edit::apply(formats::open(arguments.base), formats::open(arguments.task_vector),
                                                   arguments.scale, arguments.any_base, arguments.output);
   if (arguments.json) {

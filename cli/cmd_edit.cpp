@@ -1,14 +1,9 @@
 #include "cli/commands.h"
 #include "cli/common.h"
-#include "taskvec/core/error.h"
-#include "taskvec/core/progress.h"
-#include "taskvec/edit/execute.h"
 
 #include <fmt/format.h>
-#include <nlohmann/json.hpp>
 
 #include <cstdio>
-#include <filesystem>
 
 namespace taskvec::cli {
 namespace {
@@ -20,13 +15,6 @@ struct Arguments {
   bool dry_run = false, force = false, json = false;
 };
 
-nlohmann::ordered_json overflows_json(const edit::Summary& summary) {
-  nlohmann::ordered_json json = nlohmann::ordered_json::array();
-  for (const auto& [tensor, dtype, count] : summary.overflows)
-    json.push_back({{"tensor", tensor}, {"dtype", name(dtype)}, {"count", count}});
-  return json;
-}
-
 edit::OnOverflow parse_on_overflow(const std::string& text) {
   if (text == "error") return edit::OnOverflow::Error;
   return text == "saturate" ? edit::OnOverflow::Saturate : edit::OnOverflow::Report;
@@ -35,11 +23,7 @@ edit::OnOverflow parse_on_overflow(const std::string& text) {
 void run_edit(Arguments& arguments) {
   arguments.options.on_overflow = parse_on_overflow(arguments.on_overflow);
   arguments.options.coefficients = parse_coefficients(arguments.coefficients);
-  if (!arguments.dtype.empty()) {
-    arguments.options.dtype = parse_dtype(arguments.dtype);
-    if (!arguments.options.dtype)
-      fail(ErrorCode::InvalidArgument, "--dtype {}: no such dtype; try BF16, F16 or F32", arguments.dtype);
-  }
+  if (!arguments.dtype.empty()) arguments.options.dtype = parse_dtype_option(arguments.dtype);
   const auto plan = edit::plan(edit::parse(arguments.expression), open_sources(arguments.sources), arguments.options);
   if (arguments.dry_run) {
     fmt::print("{}", edit::describe(plan));
@@ -47,25 +31,10 @@ void run_edit(Arguments& arguments) {
   }
   if (arguments.output.empty())
     fail(ErrorCode::InvalidArgument, "give the output with -o PATH, or look at the plan with --dry-run");
-  if (std::filesystem::exists(arguments.output) && !arguments.force)
-    fail(ErrorCode::InvalidArgument, "{} is there already; --force replaces it", arguments.output);
+  check_absent(arguments.output, arguments.force);
   for (const auto& warning : plan.warnings) fmt::print(stderr, "warning: {}\n", warning);
-  const auto summary = edit::run(plan, arguments.output);
-  print_warnings(summary, arguments.options.on_overflow == edit::OnOverflow::Saturate);
-  const double rate = static_cast<double>(summary.bytes_read + summary.bytes_written) / std::max(summary.seconds, 1e-9);
-  if (arguments.json) {
-    fmt::print("{}\n", nlohmann::ordered_json{{"output", arguments.output},
-                                              {"tensors", summary.tensors},
-                                              {"bytes_read", summary.bytes_read},
-                                              {"bytes_written", summary.bytes_written},
-                                              {"seconds", summary.seconds},
-                                              {"non_finite", summary.non_finite},
-                                              {"overflows", overflows_json(summary)}}
-                           .dump());
-  } else {
-    fmt::print("{}: {} tensors, {} in {} ({}/s read and written)\n", arguments.output, summary.tensors,
-               format_bytes(static_cast<double>(summary.bytes_written)), format_seconds(summary.seconds), format_bytes(rate));
-  }
+  print_summary(edit::run(plan, arguments.output), arguments.output, arguments.json,
+                arguments.options.on_overflow == edit::OnOverflow::Saturate);
 }
 
 }  // namespace
@@ -82,7 +51,7 @@ void add_edit_command(CLI::App& app) {
   auto arguments = std::make_shared<Arguments>();
   command->add_option("EXPR", arguments->expression, "the edit")->required();
   command->add_option("-s,--source", arguments->sources, "a source of the expression: name=path")->required();
-  command->add_option("-o,--output", arguments->output, "a .safetensors file, or a folder");
+  command->add_option("-o,--output", arguments->output, "a .safetensors, .gguf, .npz or .npy file, or a folder");
   command->add_option("--set", arguments->coefficients, "the value of a coefficient: name=number");
   command->add_option("--dtype", arguments->dtype, "of the output's float tensors (default: the base's)");
   command->add_option("--base", arguments->options.base,

@@ -1,6 +1,5 @@
 #include "cli/commands.h"
 #include "cli/common.h"
-#include "taskvec/core/error.h"
 #include "taskvec/core/progress.h"
 #include "taskvec/edit/extract.h"
 
@@ -8,7 +7,6 @@
 #include <nlohmann/json.hpp>
 
 #include <cstdio>
-#include <filesystem>
 
 namespace taskvec::cli {
 namespace {
@@ -56,11 +54,8 @@ void run_extract(Arguments& arguments) {
   }
   if (arguments.sign) options.kind = formats::DeltaKind::Sign;
   if (arguments.lossless) options.kind = formats::DeltaKind::Lossless;
-  const auto dtype = parse_dtype(arguments.dtype);
-  if (!dtype) fail(ErrorCode::InvalidArgument, "--dtype {}: no such dtype; F32 or BF16", arguments.dtype);
-  options.dtype = *dtype;
-  if (std::filesystem::exists(arguments.output) && !arguments.force)
-    fail(ErrorCode::InvalidArgument, "{} is there already; --force replaces it", arguments.output);
+  options.dtype = parse_dtype_option(arguments.dtype);
+  check_absent(arguments.output, arguments.force);
   const auto summary =
       edit::extract(formats::open(arguments.base), formats::open(arguments.finetuned), options, arguments.output);
   arguments.json ? print_json(arguments, summary) : print_text(arguments, summary);

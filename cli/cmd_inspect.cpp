@@ -49,7 +49,7 @@ void add_inspect_command(CLI::App& app) {
       app.add_subcommand("inspect", "Show what a checkpoint holds: tensors, dtypes, sizes, metadata, how it was made");
   auto path = std::make_shared<std::string>();
   auto json = std::make_shared<bool>(false);
-  command->add_option("PATH", *path, "a .safetensors file or a model folder")->required();
+  command->add_option("PATH", *path, "a checkpoint: a model folder, or a file of any format that taskvec reads")->required();
   command->add_flag("--json", *json, "one JSON object on stdout");
   command->callback([=] {
     const auto checkpoint = formats::open(*path);

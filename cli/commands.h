@@ -17,6 +17,8 @@ void add_diff_command(CLI::App& app);
 void add_extract_command(CLI::App& app);
 void add_apply_command(CLI::App& app);
 void add_reproduce_command(CLI::App& app);
+void add_convert_command(CLI::App& app);
+void add_verify_command(CLI::App& app);
 void add_tokenize_command(CLI::App& app);
 
 // With libtorch: networks that run.

@@ -2,11 +2,15 @@
 
 #include "taskvec/core/error.h"
 #include "taskvec/core/parallel.h"
+#include "taskvec/core/progress.h"
+
+#include <nlohmann/json.hpp>
 
 #include <fmt/format.h>
 
 #include <charconv>
 #include <cstdio>
+#include <filesystem>
 
 namespace taskvec::cli {
 namespace {
@@ -19,6 +23,13 @@ std::pair<std::string, std::string> split(const std::string& text, std::string_v
   if (equals == std::string::npos || equals == 0 || equals + 1 == text.size())
     fail(ErrorCode::InvalidArgument, "{} {}: expected name=value, e.g. {} {}", option, text, option, example);
   return {text.substr(0, equals), text.substr(equals + 1)};
+}
+
+nlohmann::ordered_json overflows_json(const edit::Summary& summary) {
+  nlohmann::ordered_json json = nlohmann::ordered_json::array();
+  for (const auto& [tensor, dtype, count] : summary.overflows)
+    json.push_back({{"tensor", tensor}, {"dtype", name(dtype)}, {"count", count}});
+  return json;
 }
 
 }  // namespace
@@ -54,6 +65,34 @@ void print_warnings(const edit::Summary& summary, bool saturated) {
   }
   if (summary.overflows.size() > kTensorsShown)
     fmt::print(stderr, "warning: so were elements of {} more tensors\n", summary.overflows.size() - kTensorsShown);
+}
+
+Dtype parse_dtype_option(const std::string& text) {
+  if (const auto dtype = parse_dtype(text)) return *dtype;
+  fail(ErrorCode::InvalidArgument, "--dtype {}: no such dtype; try BF16, F16 or F32", text);
+}
+
+void check_absent(const std::string& output, bool force) {
+  if (!force && std::filesystem::exists(output))
+    fail(ErrorCode::InvalidArgument, "{} is there already; --force replaces it", output);
+}
+
+void print_summary(const edit::Summary& summary, const std::string& output, bool json, bool saturated) {
+  print_warnings(summary, saturated);
+  const double rate = static_cast<double>(summary.bytes_read + summary.bytes_written) / std::max(summary.seconds, 1e-9);
+  if (json) {
+    fmt::print("{}\n", nlohmann::ordered_json{{"output", output},
+                                              {"tensors", summary.tensors},
+                                              {"bytes_read", summary.bytes_read},
+                                              {"bytes_written", summary.bytes_written},
+                                              {"seconds", summary.seconds},
+                                              {"non_finite", summary.non_finite},
+                                              {"overflows", overflows_json(summary)}}
+                           .dump());
+  } else {
+    fmt::print("{}: {} tensors, {} in {} ({}/s read and written)\n", output, summary.tensors,
+               format_bytes(static_cast<double>(summary.bytes_written)), format_seconds(summary.seconds), format_bytes(rate));
+  }
 }
 
 void add_threads_option(CLI::App& command) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "taskvec/core/error.h"
 #include "taskvec/edit/execute.h"
 
 #include <CLI/CLI.hpp>
@@ -20,6 +21,15 @@ edit::Bindings open_sources(const std::vector<std::string>& texts);
 
 /// `--set name=number`
 edit::CoefficientValues parse_coefficients(const std::vector<std::string>& texts);
+
+/// `--dtype D`. @throws Error{InvalidArgument} naming some
+Dtype parse_dtype_option(const std::string& text);
+
+/// @throws Error{InvalidArgument} when an output is there already and is not to be replaced
+void check_absent(const std::string& output, bool force);
+
+/// What edit::run() did: a line (or JSON) on stdout, and print_warnings().
+void print_summary(const edit::Summary& summary, const std::string& output, bool json, bool saturated = false);
 
 /// On stderr: elements that are not finite, and the first tensors of which some overflowed.
 /// @param saturated  the overflowed ones were clamped

@@ -9,6 +9,8 @@ void add_core_commands(CLI::App& app) {
   add_extract_command(app);
   add_apply_command(app);
   add_reproduce_command(app);
+  add_convert_command(app);
+  add_verify_command(app);
   add_tokenize_command(app);
 }
 

@@ -9,7 +9,7 @@
 namespace taskvec::bridge {
 namespace {
 
-constexpr std::array<std::pair<Dtype, at::ScalarType>, 15> kTypes{{
+constexpr std::array<std::pair<Dtype, at::ScalarType>, 19> kTypes{{
     {Dtype::F64, at::kDouble},
     {Dtype::F32, at::kFloat},
     {Dtype::F16, at::kHalf},
@@ -25,6 +25,10 @@ constexpr std::array<std::pair<Dtype, at::ScalarType>, 15> kTypes{{
     {Dtype::U16, at::kUInt16},
     {Dtype::U8, at::kByte},
     {Dtype::BOOL, at::kBool},
+    {Dtype::C64, at::kComplexFloat},
+    {Dtype::F8_E8M0, at::kFloat8_e8m0fnu},
+    {Dtype::F8_E4M3FNUZ, at::kFloat8_e4m3fnuz},
+    {Dtype::F8_E5M2FNUZ, at::kFloat8_e5m2fnuz},
 }};
 
 }  // namespace

@@ -28,6 +28,10 @@ constexpr std::array kRows{
     Row{Dtype::U16, "U16", "uint16", 2, false},
     Row{Dtype::U8, "U8", "uint8", 1, false},
     Row{Dtype::BOOL, "BOOL", "bool", 1, false},
+    Row{Dtype::C64, "C64", "complex64", 8, false},
+    Row{Dtype::F8_E8M0, "F8_E8M0", "float8_e8m0fnu", 1, false},
+    Row{Dtype::F8_E4M3FNUZ, "F8_E4M3FNUZ", "float8_e4m3fnuz", 1, false},
+    Row{Dtype::F8_E5M2FNUZ, "F8_E5M2FNUZ", "float8_e5m2fnuz", 1, false},
 };
 
 const Row& row(Dtype dtype) { return kRows[static_cast<size_t>(dtype)]; }

@@ -182,7 +182,7 @@ Json run_demo(const DemoOptions& options) {
   all.update(seconds);
   results["seconds"] = all;
   results["settings"] = {
-      {"control", options.control},       {"steps", options.steps}, {"seed", options.seed}, {"val_limit", options.val_limit},
+      {"control", study.control().name},       {"steps", options.steps}, {"seed", options.seed}, {"val_limit", options.val_limit},
       {"test_limit", options.test_limit}, {"keep", options.keep},   {"split", "test"}};
   write_file_atomically(options.output / "results.json", results.dump(1) + "\n");
   return results;

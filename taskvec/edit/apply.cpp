@@ -69,7 +69,7 @@ class Restorer {
 
  private:
   formats::OutputLayout layout(const fs::path& output) const {
-    const bool lone = output.extension() == ".safetensors";
+    const bool lone = is_lone_safetensors(output);
     formats::OutputLayout layout;
     std::map<int, int> shards;  // those that have tensors, numbered without gaps
     for (const auto& tensor : lossless_.tensors) shards.emplace(lone ? 0 : tensor.described.shard, 0);

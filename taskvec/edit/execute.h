@@ -20,10 +20,11 @@ struct Summary {
 
 /// Stream executor: disk to disk in constant memory, tiles that stay in cache, every core. Writes the provenance into the
 /// metadata (taskvec.expression, taskvec.sources with fingerprints, ...) and commits atomically.
-/// @param output  a .safetensors file or a folder
+/// @param output  a file or a folder
+/// @param format  of the output; default: by its extension
 /// @throws Error{Numeric} naming the tensor when an element overflows and the plan's on_overflow is Error, Error{InvalidArgument}
 /// for a task vector of another base (delta_base.h): both before anything appears under `output`
-Summary run(const Plan& plan, const std::filesystem::path& output);
+Summary run(const Plan& plan, const std::filesystem::path& output, std::optional<formats::Output> format = {});
 
 /// Where the resident executor puts a tensor.
 class ParamSink {

@@ -152,6 +152,7 @@ ExtractSummary extract(std::shared_ptr<const formats::Checkpoint> base, std::sha
   ends.source_names = {"base", "finetuned"};
   ends.sources = {base, finetuned};
   check_not_a_source(ends, output);
+  const bool lone = is_lone_safetensors(output);
   Progress clock("extract", 0, "");
   ExtractSummary summary;
   summary.base_fingerprint = base->fingerprint();
@@ -171,7 +172,7 @@ ExtractSummary extract(std::shared_ptr<const formats::Checkpoint> base, std::sha
     if (options.kind == DeltaKind::Sparse) extract_sparse(extraction, differences);
     if (options.kind == DeltaKind::Sign) extract_sign(extraction, differences);
   }
-  summary.bytes = static_cast<int64_t>(fs::file_size(fs::is_directory(output) ? output / "model.safetensors" : output));
+  summary.bytes = static_cast<int64_t>(fs::file_size(lone ? output : output / "model.safetensors"));
   summary.seconds = clock.seconds();
   return summary;
 }

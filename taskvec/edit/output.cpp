@@ -23,4 +23,12 @@ void check_not_a_source(const Plan& plan, const fs::path& output) {
   }
 }
 
+bool is_lone_safetensors(const fs::path& output) {
+  const formats::Output format = formats::output_of(output);
+  if (format != formats::Output::Safetensors && format != formats::Output::Folder)
+    fail(ErrorCode::InvalidArgument, "{}: this is written as safetensors; choose a path that ends in .safetensors, or a folder",
+         output.string());
+  return format == formats::Output::Safetensors;
+}
+
 }  // namespace taskvec::edit

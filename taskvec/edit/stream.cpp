@@ -14,8 +14,10 @@ namespace fs = std::filesystem;
 /// Output bytes that are handed to the disk at once: large enough to cost little, small enough to keep it busy.
 constexpr uint64_t kFlushBlock = uint64_t{4} << 20;
 
-formats::OutputLayout layout_of(const Plan& plan, bool lone_file) {
+formats::OutputLayout layout_of(const Plan& plan, formats::Output format) {
+  const bool lone_file = format != formats::Output::Folder;
   formats::OutputLayout layout;
+  layout.output = format;
   std::map<int, int> shards;  // those that have tensors, numbered without gaps
   for (const auto& tensor : plan.tensors) shards.emplace(lone_file ? 0 : tensor.shard, 0);
   int next = 0;
@@ -23,6 +25,7 @@ formats::OutputLayout layout_of(const Plan& plan, bool lone_file) {
   for (const auto& tensor : plan.tensors)
     layout.tensors.push_back({tensor.name, tensor.info, shards.at(lone_file ? 0 : tensor.shard)});
   layout.metadata = provenance(plan, std::vector<std::string>(plan.sources.size(), std::string(32, '0')));
+  layout.native_metadata = plan.sources[plan.base]->manifest().native_metadata;
   layout.sidecars = plan.sources[plan.base]->manifest().sidecars;
   return layout;
 }
@@ -41,10 +44,10 @@ std::vector<Overflow> overflows_of(const Plan& plan, const SweepResult& swept) {
 
 }  // namespace
 
-Summary run(const Plan& plan, const fs::path& output) {
+Summary run(const Plan& plan, const fs::path& output, std::optional<formats::Output> format) {
   check_not_a_source(plan, output);
   Progress progress("edit", plan.bytes_written(), "bytes");
-  formats::CheckpointWriter writer(output, layout_of(plan, output.extension() == ".safetensors"));
+  formats::CheckpointWriter writer(output, layout_of(plan, format ? *format : formats::output_of(output)));
   const SweepResult swept = sweep(plan, [&](size_t tensor, uint64_t offset, std::span<const std::byte> bytes) {
     writer.write(tensor, offset, bytes);
     // Only a hint, so it does not matter that another thread may still be busy with an earlier part of the block.

@@ -24,12 +24,13 @@ struct TensorEntry {
 
 /// What a checkpoint holds, known from its headers alone.
 struct Manifest {
-  std::string format;                           ///< e.g. "safetensors", "sharded safetensors"
-  std::vector<TensorEntry> tensors;             ///< in on-disk order, names unique
-  std::map<std::string, std::string> metadata;  ///< `__metadata__`, of the first shard where there are several
-  std::vector<std::filesystem::path> files;     ///< the files that hold tensors
-  std::vector<std::filesystem::path> sidecars;  ///< config.json, tokenizer files, ... beside them (empty for a lone file)
-  bool delta = false;                           ///< a task vector, not a model: tensors that it does not hold are zero
+  std::string format;                                  ///< e.g. "safetensors", "sharded safetensors"
+  std::vector<TensorEntry> tensors;                    ///< in on-disk order, names unique
+  std::map<std::string, std::string> metadata;         ///< `__metadata__`, of the first shard where there are several
+  std::map<std::string, std::string> native_metadata;  ///< entries that text cannot restore, as the format encodes them (GGUF)
+  std::vector<std::filesystem::path> files;            ///< the files that hold tensors
+  std::vector<std::filesystem::path> sidecars;         ///< config.json, tokenizer files, ... beside them (empty for a lone file)
+  bool delta = false;                                  ///< a task vector, not a model: tensors that it does not hold are zero
 
   const TensorEntry* find(std::string_view name) const;  ///< nullptr when absent
   int64_t nbytes() const;                                ///< of all tensors
@@ -67,6 +68,9 @@ class Checkpoint {
 
   /// @throws Error{Io} when one of the files was changed since it was opened.
   virtual void check_unchanged() const;
+
+  /// What only reading every byte shows: checksums of the format that do not match, a message for each.
+  virtual std::vector<std::string> damage() const { return {}; }
 
  protected:
   const std::vector<std::shared_ptr<const MappedFile>>& files() const { return files_; }

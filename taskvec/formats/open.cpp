@@ -1,4 +1,7 @@
 #include "taskvec/core/error.h"
+#include "taskvec/formats/gguf.h"
+#include "taskvec/formats/llama2c.h"
+#include "taskvec/formats/numpy.h"
 #include "taskvec/formats/safetensors.h"
 
 #include <fmt/ranges.h>
@@ -18,10 +21,8 @@ bool starts_with(std::span<const std::byte> bytes, std::string_view magic) {
 
 /// What a file that is no safetensors file looks like, "" when it looks like nothing known.
 std::string_view recognise(std::span<const std::byte> bytes) {
-  if (starts_with(bytes, "GGUF")) return "a GGUF file";
   if (starts_with(bytes, "PK\x03\x04")) return "a zip archive (a PyTorch checkpoint or npz?)";
   if (starts_with(bytes, "\x80\x02") || starts_with(bytes, "\x80\x04")) return "a Python pickle (an old PyTorch checkpoint?)";
-  if (starts_with(bytes, "\x93NUMPY")) return "a numpy array";
   return "";
 }
 
@@ -69,6 +70,10 @@ std::shared_ptr<const Checkpoint> open(const fs::path& path) {
   if (fs::is_directory(path, error)) return open_folder(path);
   auto file = MappedFile::open(path);
   const auto bytes = file->bytes();
+  if (is_gguf(bytes)) return open_gguf(path, std::move(file));
+  if (is_npy(bytes)) return open_npy(path, std::move(file));
+  if (is_npz(*file)) return open_npz(path, std::move(file));
+  if (is_llama2c(bytes)) return open_llama2c(path, std::move(file));
   if (const auto what = recognise(bytes); !what.empty())
     fail(ErrorCode::Unsupported, "{} is {}; taskvec reads safetensors, so convert it first", path.string(), what);
   if (!is_safetensors(bytes) && !bytes.empty() && bytes[0] == std::byte{'{'})

@@ -59,6 +59,9 @@ class HeaderParser {
     if (value["dtype"].get(dtype) || value["shape"].get(shape) || value["data_offsets"].get(offsets) || offsets.size() != 2)
       fail(ErrorCode::Format, "{}: tensor '{}' needs dtype, shape and two data_offsets", path(), name);
     const auto known = parse_dtype(dtype);
+    if (dtype == "F4" || dtype == "F6_E2M3" || dtype == "F6_E3M2")
+      fail(ErrorCode::Unsupported, "{}: tensor '{}' has dtype {}, whose elements share bytes; taskvec does not read it", path(),
+           name, dtype);
     if (!known || taskvec::name(*known) != dtype)
       fail(ErrorCode::Unsupported, "{}: tensor '{}' has dtype '{}', which taskvec does not know", path(), name, dtype);
 

@@ -1,7 +1,10 @@
 #pragma once
 
+#include "taskvec/core/error.h"
 #include "taskvec/formats/checkpoint.h"
 
+#include <functional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -31,5 +34,14 @@ std::shared_ptr<const Checkpoint> open_safetensors(const std::filesystem::path& 
 /// The files that a model.safetensors.index.json names, as one checkpoint.
 std::shared_ptr<const Checkpoint> open_sharded(const std::filesystem::path& path, const std::filesystem::path& index,
                                                std::vector<std::filesystem::path> sidecars);
+
+/// The same, telling `report` of each rule that index and shards break, instead of throwing at the first. Where it returns, the
+/// checkpoint holds what could be read.
+using ProblemReport = std::function<void(ErrorCode code, const std::string& problem)>;
+std::shared_ptr<const Checkpoint> open_sharded(const std::filesystem::path& path, const std::filesystem::path& index,
+                                               std::vector<std::filesystem::path> sidecars, const ProblemReport& report);
+
+/// Names of the files that an index lists.
+std::set<std::string> shards_of(const std::filesystem::path& index);
 
 }  // namespace taskvec::formats

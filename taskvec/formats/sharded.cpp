@@ -33,7 +33,15 @@ std::map<std::string, std::string> read_weight_map(const fs::path& index) {
   return map;
 }
 
+std::set<std::string> shards_of(const std::map<std::string, std::string>& weight_map) {
+  std::set<std::string> shards;
+  for (const auto& [name, shard] : weight_map) shards.insert(shard);
+  return shards;
+}
+
 }  // namespace
+
+std::set<std::string> shards_of(const fs::path& index) { return shards_of(read_weight_map(index)); }
 
 std::shared_ptr<const Checkpoint> open_safetensors(const fs::path& path, std::shared_ptr<const MappedFile> file,
                                                    std::vector<fs::path> sidecars) {
@@ -49,32 +57,53 @@ std::shared_ptr<const Checkpoint> open_safetensors(const fs::path& path, std::sh
 }
 
 std::shared_ptr<const Checkpoint> open_sharded(const fs::path& path, const fs::path& index, std::vector<fs::path> sidecars) {
+  return open_sharded(path, index, std::move(sidecars),
+                      [](ErrorCode code, const std::string& problem) { fail(code, "{}", problem); });
+}
+
+std::shared_ptr<const Checkpoint> open_sharded(const fs::path& path, const fs::path& index, std::vector<fs::path> sidecars,
+                                               const ProblemReport& report) {
   const auto weight_map = read_weight_map(index);
-  std::set<std::string> shards;
-  for (const auto& [name, shard] : weight_map) shards.insert(shard);
 
   Manifest manifest;
   manifest.format = "sharded safetensors";
   manifest.sidecars = std::move(sidecars);
   std::vector<std::shared_ptr<const MappedFile>> files;
   std::set<std::string> seen;
-  for (const auto& shard : shards) {
+  const auto problem = [&]<typename... Args>(ErrorCode code, fmt::format_string<Args...> format, Args&&... args) {
+    report(code, fmt::format(format, std::forward<Args>(args)...));
+  };
+  for (const auto& shard : shards_of(weight_map)) {
     const fs::path shard_path = index.parent_path() / shard;
     std::error_code error;
-    if (!fs::exists(shard_path, error))
-      fail(ErrorCode::NotFound, "{} names shard '{}', but there is no such file", index.string(), shard);
-    auto file = MappedFile::open(shard_path);
-    auto header = read_safetensors_header(*file);
+    if (!fs::exists(shard_path, error)) {
+      problem(ErrorCode::NotFound, "{} names shard '{}', but there is no such file", index.string(), shard);
+      continue;
+    }
+    SafetensorsHeader header;
+    std::shared_ptr<const MappedFile> file;
+    try {
+      file = MappedFile::open(shard_path);
+      header = read_safetensors_header(*file);
+    } catch (const Error& broken) {
+      report(broken.code(), broken.what());
+      continue;
+    }
     if (files.empty()) manifest.metadata = std::move(header.metadata);
     for (auto& tensor : header.tensors) {
       const auto listed = weight_map.find(tensor.name);
-      if (listed == weight_map.end())
-        fail(ErrorCode::Format, "{} holds tensor '{}', which {} does not list", shard_path.string(), tensor.name, index.string());
-      if (!seen.insert(tensor.name).second)
-        fail(ErrorCode::Format, "tensor '{}' is in two shards: {} and another", tensor.name, shard_path.string());
+      if (listed == weight_map.end()) {
+        problem(ErrorCode::Format, "{} holds tensor '{}', which {} does not list", shard_path.string(), tensor.name,
+                index.string());
+        continue;
+      }
+      if (!seen.insert(tensor.name).second) {
+        problem(ErrorCode::Format, "tensor '{}' is in two shards: {} and another", tensor.name, shard_path.string());
+        continue;
+      }
       if (listed->second != shard)
-        fail(ErrorCode::Format, "{} says that tensor '{}' is in '{}', but it is in '{}'", index.string(), tensor.name,
-             listed->second, shard);
+        problem(ErrorCode::Format, "{} says that tensor '{}' is in '{}', but it is in '{}'", index.string(), tensor.name,
+                listed->second, shard);
       tensor.file = static_cast<int>(files.size());
       manifest.tensors.push_back(std::move(tensor));
     }
@@ -83,7 +112,7 @@ std::shared_ptr<const Checkpoint> open_sharded(const fs::path& path, const fs::p
   }
   for (const auto& [name, shard] : weight_map)
     if (!seen.contains(name))
-      fail(ErrorCode::Format, "{} says that tensor '{}' is in '{}', but it is not", index.string(), name, shard);
+      problem(ErrorCode::Format, "{} says that tensor '{}' is in '{}', but it is not", index.string(), name, shard);
   return std::make_shared<Checkpoint>(path, std::move(manifest), std::move(files));
 }
 

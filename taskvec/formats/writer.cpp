@@ -2,12 +2,13 @@
 
 #include "taskvec/core/atomic_file.h"
 #include "taskvec/core/error.h"
-#include "taskvec/formats/safetensors.h"
+#include "taskvec/formats/output_format.h"
 
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
-#include <cstring>
+#include <array>
+#include <tuple>
 
 namespace taskvec::formats {
 namespace {
@@ -28,49 +29,92 @@ std::string make_index(const OutputLayout& layout, int shards) {
   return nlohmann::json{{"metadata", {{"total_size", total}}}, {"weight_map", weight_map}}.dump(2) + "\n";
 }
 
+struct Kind {
+  Output output;
+  std::string_view name, extension;
+  const OutputFormat& (*format)();
+};
+constexpr std::array kKinds{Kind{Output::Folder, "folder", "", safetensors_output},
+                            Kind{Output::Safetensors, "safetensors", ".safetensors", safetensors_output},
+                            Kind{Output::Gguf, "gguf", ".gguf", gguf_output}, Kind{Output::Npz, "npz", ".npz", npz_output},
+                            Kind{Output::Npy, "npy", ".npy", npy_output}};
+constexpr std::array kReadOnly{".pt", ".pth", ".bin", ".ckpt", ".pkl", ".h5", ".onnx"};
+
+const OutputFormat& format_of(Output output) { return kKinds[static_cast<size_t>(output)].format(); }
+
+void write_texts(const FileLayout& layout, AtomicFile& file) {
+  for (const auto& text : layout.texts) file.write_at(text.offset, std::as_bytes(std::span(text.bytes)));
+}
+
 }  // namespace
 
+Output parse_output(std::string_view name) {
+  std::string names;
+  for (const Kind& kind : kKinds) {
+    if (kind.name == name) return kind.output;
+    names += fmt::format("{}{}", names.empty() ? "" : ", ", kind.name);
+  }
+  fail(ErrorCode::InvalidArgument, "no such output format: '{}'; there are {}", name, names);
+}
+
+Output output_of(const fs::path& path) {
+  const fs::path extension = path.extension();
+  for (const Kind& kind : kKinds)
+    if (!kind.extension.empty() && extension == kind.extension) return kind.output;
+  if (std::find(kReadOnly.begin(), kReadOnly.end(), extension) != kReadOnly.end())
+    fail(ErrorCode::InvalidArgument, "{}: taskvec does not write {} files; end the name in .safetensors, or give a folder",
+         path.string(), extension.string());
+  return Output::Folder;
+}
+
 struct CheckpointWriter::State {
+  /// One output file.
+  struct Shard {
+    fs::path path;
+    std::vector<OutputLayout::Tensor> tensors;
+    FileLayout layout;
+    std::optional<AtomicFile> file;
+  };
   struct Place {
-    size_t shard;
-    uint64_t offset, size;
+    size_t shard, tensor;  // the tensor's position in its shard
   };
   OutputLayout layout;
+  const OutputFormat* format = nullptr;
   std::optional<AtomicFolder> folder;
-  std::vector<AtomicFile> files;
-  std::vector<uint64_t> header_sizes;
+  std::vector<Shard> shards;
   std::vector<Place> places;  // of the layout's tensors
+
+  /// The file, offset and size of a tensor.
+  std::tuple<AtomicFile&, uint64_t, uint64_t> where(size_t index) {
+    const Place& place = places.at(index);
+    Shard& shard = shards[place.shard];
+    return {*shard.file, shard.layout.offsets[place.tensor], static_cast<uint64_t>(shard.tensors[place.tensor].info.nbytes())};
+  }
 };
 
 CheckpointWriter::CheckpointWriter(const fs::path& path, OutputLayout layout) : state_(std::make_unique<State>()) {
   State& state = *state_;
   state.layout = std::move(layout);
-  const bool lone = path.extension() == ".safetensors";
+  const Output output = state.layout.output ? *state.layout.output : output_of(path);
+  const bool lone = output != Output::Folder;
+  state.format = &format_of(output);
   int shards = 1;
   for (const auto& tensor : state.layout.tensors) shards = std::max(shards, tensor.shard + 1);
   if (lone && shards > 1) fail(ErrorCode::InvalidArgument, "{}: {} shards need a folder, not a file", path.string(), shards);
-  if (!lone) state.folder.emplace(path);
 
-  std::vector<std::vector<TensorEntry>> entries(static_cast<size_t>(shards));
-  std::vector<size_t> position;  // of each tensor within its shard
+  state.shards.resize(static_cast<size_t>(shards));
   for (const auto& tensor : state.layout.tensors) {
-    auto& shard = entries[static_cast<size_t>(tensor.shard)];
-    position.push_back(shard.size());
-    shard.push_back({tensor.name, tensor.info, tensor.shard, 0});
+    const auto shard = static_cast<size_t>(tensor.shard);
+    state.places.push_back({shard, state.shards[shard].tensors.size()});
+    state.shards[shard].tensors.push_back(tensor);
   }
-  for (int shard = 0; shard < shards; ++shard) {
-    auto& tensors = entries[static_cast<size_t>(shard)];
-    const std::string header = make_safetensors_header(tensors, state.layout.metadata);
-    uint64_t size = header.size();
-    for (const auto& tensor : tensors) size += static_cast<uint64_t>(tensor.info.nbytes());
-    state.files.emplace_back(lone ? path : state.folder->path() / shard_name(shard, shards), size);
-    state.files.back().write_at(0, std::as_bytes(std::span(header)));
-    state.header_sizes.push_back(header.size());
-  }
-  for (size_t i = 0; i < state.layout.tensors.size(); ++i) {
-    const auto shard = static_cast<size_t>(state.layout.tensors[i].shard);
-    const auto& entry = entries[shard][position[i]];
-    state.places.push_back({shard, entry.offset, static_cast<uint64_t>(entry.info.nbytes())});
+  if (!lone) state.folder.emplace(path);
+  for (int i = 0; i < shards; ++i) {
+    auto& shard = state.shards[static_cast<size_t>(i)];
+    shard.path = lone ? path : state.folder->path() / shard_name(i, shards);
+    shard.layout = state.format->lay_out(path, shard.tensors, state.layout);
+    shard.file.emplace(shard.path, shard.layout.size);
+    write_texts(shard.layout, *shard.file);
   }
   if (lone) return;
   for (const auto& sidecar : state.layout.sidecars) {
@@ -86,21 +130,21 @@ CheckpointWriter::CheckpointWriter(const fs::path& path, OutputLayout layout) : 
 CheckpointWriter::~CheckpointWriter() = default;
 
 std::span<std::byte> CheckpointWriter::tensor(size_t index) {
-  const auto& place = state_->places.at(index);
-  return state_->files[place.shard].bytes().subspan(place.offset, place.size);
+  const auto [file, begin, total] = state_->where(index);
+  return file.bytes().subspan(begin, total);
 }
 
 void CheckpointWriter::write(size_t index, uint64_t offset, std::span<const std::byte> bytes) {
-  const auto& place = state_->places.at(index);
-  if (offset > place.size || bytes.size() > place.size - offset)
+  const auto [file, begin, total] = state_->where(index);
+  if (offset > total || bytes.size() > total - offset)
     fail(ErrorCode::InvalidArgument, "tensor '{}': {} bytes at {} do not fit into {}", state_->layout.tensors[index].name,
-         bytes.size(), offset, place.size);
-  state_->files[place.shard].write_at(place.offset + offset, bytes);
+         bytes.size(), offset, total);
+  file.write_at(begin + offset, bytes);
 }
 
 void CheckpointWriter::finished(size_t index, uint64_t offset, uint64_t size) {
-  const auto& place = state_->places.at(index);
-  state_->files[place.shard].flush_hint(place.offset + offset, size);
+  const auto [file, begin, total] = state_->where(index);
+  file.flush_hint(begin + offset, size);
 }
 
 void CheckpointWriter::patch_metadata(const std::string& key, const std::string& value) {
@@ -109,19 +153,19 @@ void CheckpointWriter::patch_metadata(const std::string& key, const std::string&
   if (found == metadata.end() || nlohmann::json(found->second).dump().size() != nlohmann::json(value).dump().size())
     fail(ErrorCode::InvalidArgument, "metadata '{}' can only be replaced by a value of the same length", key);
   found->second = value;
-  for (size_t shard = 0; shard < state_->files.size(); ++shard) {
-    std::vector<TensorEntry> entries;
-    for (const auto& tensor : state_->layout.tensors)
-      if (static_cast<size_t>(tensor.shard) == shard) entries.push_back({tensor.name, tensor.info, tensor.shard, 0});
-    const std::string header = make_safetensors_header(entries, metadata);
-    if (header.size() != state_->header_sizes[shard])
+  for (auto& shard : state_->shards) {
+    const FileLayout patched = state_->format->lay_out(shard.path, shard.tensors, state_->layout);
+    if (patched.size != shard.layout.size || patched.offsets != shard.layout.offsets)
       fail(ErrorCode::InvalidArgument, "metadata '{}' changed the header's size", key);
-    state_->files[shard].write_at(0, std::as_bytes(std::span(header)));
+    write_texts(patched, *shard.file);
   }
 }
 
 void CheckpointWriter::commit() {
-  for (auto& file : state_->files) file.commit();
+  for (auto& shard : state_->shards) {
+    state_->format->finish(shard.path, shard.tensors, state_->layout, *shard.file);
+    shard.file->commit();
+  }
   if (state_->folder) state_->folder->commit();
 }
 

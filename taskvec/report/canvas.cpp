@@ -117,6 +117,7 @@ void Canvas::frame(double x, double y, double width, double height, const Colour
 
 void Canvas::marker(size_t index, double x, double y, double radius, const Colour& colour) const {
   set(context(), colour);
+  cairo_new_path(context());  // text leaves its end as the current point
   if (index % 4 == 0) {
     cairo_arc(context(), x, y, radius, 0, 2 * kPi);
   } else {

@@ -75,6 +75,44 @@ TEST_F(CommandLine, ReproduceNamesASourceThatIsAnotherOrGone) {
   EXPECT_EQ(run("reproduce out.safetensors -s b=moved.safetensors").status, 0);
 }
 
+TEST_F(CommandLine, ConvertThereAndBackKeepsEveryBit) {
+  EXPECT_THAT(run("convert a.safetensors x.gguf").output, HasSubstr("x.gguf: 1 tensors"));
+  EXPECT_EQ(run("convert x.gguf y.npz").status, 0);
+  EXPECT_EQ(run("convert a.safetensors z --to folder").status, 0);
+  EXPECT_EQ(run("convert x.gguf back.safetensors").status, 0);
+  EXPECT_EQ(run("diff -q a.safetensors x.gguf").status, 0);
+  EXPECT_EQ(run("diff -q a.safetensors z").status, 0);
+  EXPECT_EQ(run("diff -q a.safetensors back.safetensors").status, 0);
+  EXPECT_EQ(run("convert a.safetensors half.gguf --dtype F16").status, 0);
+  EXPECT_THAT(run("inspect half.gguf").output, HasSubstr("1 tensors of F16"));
+  EXPECT_THAT(run("reproduce half.gguf").output, HasSubstr("reproduced, byte for byte"));
+}
+
+TEST_F(CommandLine, ConvertRefusesWithTheFix) {
+  ASSERT_EQ(run("convert a.safetensors x.gguf").status, 0);
+  EXPECT_THAT(run("convert a.safetensors x.gguf").output, HasSubstr("x.gguf is there already; --force replaces it"));
+  EXPECT_EQ(run("convert b.safetensors x.gguf --force").status, 0);
+  EXPECT_THAT(run("convert a.safetensors a.safetensors --force").output, HasSubstr("would replace source 'in'"));
+  EXPECT_THAT(run("convert a.safetensors x.pt").output, HasSubstr("taskvec does not write .pt files"));
+  EXPECT_THAT(run("convert a.safetensors x --to onnx").output, HasSubstr("no such output format: 'onnx'"));
+  EXPECT_THAT(run("convert a.safetensors x.npz --dtype BF16").output, HasSubstr("numpy lacks; use --dtype F32"));
+  EXPECT_THAT(run("convert a.safetensors y --dtype F99").output, HasSubstr("--dtype F99: no such dtype"));
+}
+
+TEST_F(CommandLine, VerifyTellsSoundFromBrokenFromUnreadable) {
+  const Outcome sound = run("verify a.safetensors");
+  EXPECT_EQ(sound.status, 0);
+  EXPECT_THAT(sound.output, HasSubstr("a.safetensors: ok"));
+  EXPECT_THAT(run("verify --json a.safetensors").output, HasSubstr("\"ok\": true"));
+  ASSERT_EQ(run("edit '1e38*a + 1e39*b' -s a=a.safetensors -s b=b.safetensors -o inf.safetensors").status, 0);
+  const Outcome broken = run("verify inf.safetensors");
+  EXPECT_EQ(broken.status, 1);
+  EXPECT_THAT(broken.output, HasSubstr("problem: tensor 'x.weight' holds 0 NaN and 2 infinite elements"));
+  EXPECT_EQ(run("verify nowhere").status, 2);
+  fs::resize_file(folder_ / "a.safetensors", 20);
+  EXPECT_EQ(run("verify a.safetensors").status, 1);
+}
+
 TEST_F(CommandLine, MistakesExitWithTwo) {
   EXPECT_EQ(run("edit 'a + c' -s a=a.safetensors -o o").status, 2);
   EXPECT_EQ(run("inspect nowhere").status, 2);

@@ -242,6 +242,8 @@ TEST_F(ExtractTest, WhatIsNoDifferenceIsNamed) {
   EXPECT_THAT(error_of(base, ft, {.dtype = Dtype::F16}), HasSubstr("written as F32 or BF16, not as F16"));
   EXPECT_THAT(error_of(base, ft, {.kind = DeltaKind::Sparse, .density = 1.5}), HasSubstr("a density of 1.5"));
   EXPECT_THAT(error_of(base, ft, {.kind = DeltaKind::Sparse, .density = 1e-12, .random = true}), HasSubstr("keeps nothing"));
+  EXPECT_THAT(message_of([&] { extract(base, ft, {}, folder_ / "tv.gguf"); }),
+              HasSubstr("tv.gguf: this is written as safetensors"));
   const Source tv = extracted(base, ft, {}).first;
   EXPECT_THAT(error_of(base, tv), HasSubstr("tv.safetensors is a task vector"));
   EXPECT_THAT(message_of([&] { extract(base, ft, {}, folder_ / "ft.safetensors"); }),

@@ -1,0 +1,75 @@
+#include "cli/commands.h"
+#include "cli/common.h"
+#include "taskvec/core/progress.h"
+#include "taskvec/formats/verify.h"
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include <cstdio>
+
+namespace taskvec::cli {
+namespace {
+
+std::map<std::string_view, int64_t> count_dtypes(const formats::Verification& found) {
+  std::map<std::string_view, int64_t> dtypes;
+  for (const auto& tensor : found.tensors) ++dtypes[name(tensor.info.dtype)];
+  return dtypes;
+}
+
+void print_json(const std::string& path, const formats::Verification& found) {
+  nlohmann::ordered_json tensors = nlohmann::ordered_json::array(), files = nlohmann::ordered_json::array();
+  for (const auto& file : found.files) files.push_back(file.string());
+  for (const auto& tensor : found.tensors)
+    tensors.push_back({{"name", tensor.name},
+                       {"dtype", name(tensor.info.dtype)},
+                       {"shape", tensor.info.shape},
+                       {"nan", tensor.nan},
+                       {"infinite", tensor.infinite}});
+  const nlohmann::ordered_json json{{"path", path},
+                                    {"ok", found.ok()},
+                                    {"problems", found.problems},
+                                    {"format", found.format},
+                                    {"fingerprint", found.fingerprint},
+                                    {"nbytes", found.nbytes()},
+                                    {"dtypes", count_dtypes(found)},
+                                    {"files", files},
+                                    {"tensors", tensors}};
+  fmt::print("{}\n", json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
+}
+
+void print_text(const std::string& path, const formats::Verification& found) {
+  for (const auto& problem : found.problems) fmt::print("problem: {}\n", problem);
+  fmt::print("{}: {}\n", path, found.ok() ? "ok" : fmt::format("{} problems", found.problems.size()));
+  if (found.format.empty()) return;
+  fmt::print("  {}, {} files, {} tensors, {}\n", found.format, found.files.size(), found.tensors.size(),
+             format_bytes(static_cast<double>(found.nbytes())));
+  for (const auto& [dtype, count] : count_dtypes(found)) fmt::print("  {} tensors of {}\n", count, dtype);
+  fmt::print("  fingerprint {}\n", found.fingerprint);
+}
+
+}  // namespace
+
+void add_verify_command(CLI::App& app) {
+  auto* command = app.add_subcommand("verify",
+                                     "Check a checkpoint: every rule of its format, shards against their index, NaN and\n"
+                                     "infinity in every tensor; exit status 0: ok, 1: problems, 2: unreadable");
+  auto path = std::make_shared<std::string>();
+  auto json = std::make_shared<bool>(false);
+  command->add_option("PATH", *path, "a checkpoint of any format that taskvec reads")->required();
+  command->add_flag("--json", *json, "one JSON object on stdout, with every tensor");
+  add_threads_option(*command);
+  command->callback([=] {
+    formats::Verification found;
+    try {
+      found = formats::verify(*path);
+    } catch (const Error& error) {
+      // What cannot be read is not the same as what is wrong: always exit status 2.
+      throw Error(ErrorCode::InvalidArgument, error.what());
+    }
+    *json ? print_json(*path, found) : print_text(*path, found);
+    if (!found.ok()) throw Differs{};
+  });
+}
+
+}  // namespace taskvec::cli

@@ -1,0 +1,121 @@
+#include "taskvec/formats/verify.h"
+
+#include "taskvec/core/error.h"
+#include "taskvec/core/parallel.h"
+#include "taskvec/formats/fingerprint.h"
+#include "taskvec/formats/safetensors.h"
+#include "taskvec/kernels/convert.h"
+#include "taskvec/kernels/statistics.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <set>
+
+namespace taskvec::formats {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kIndex = "model.safetensors.index.json";
+
+/// The index file that a path stands for, empty where it stands for none.
+fs::path index_of(const fs::path& path) {
+  std::error_code error;
+  if (path.filename().string().ends_with(".index.json")) return path;
+  const fs::path index = path / kIndex;
+  return fs::exists(index, error) && !fs::exists(path / "model.safetensors", error) ? index : fs::path();
+}
+
+/// Files that the index does not name: left over, or forgotten in it.
+void find_unused(const fs::path& index, std::vector<std::string>& problems) {
+  const std::set<std::string> shards = shards_of(index);
+  std::set<std::string> unused;
+  for (const auto& entry : fs::directory_iterator(index.has_parent_path() ? index.parent_path() : fs::path(".")))
+    if (entry.path().extension() == ".safetensors" && !shards.contains(entry.path().filename().string()))
+      unused.insert(entry.path().filename().string());
+  for (const auto& name : unused)
+    problems.push_back(fmt::format("{} names no tensor of the file '{}' beside it", index.string(), name));
+}
+
+std::shared_ptr<const Checkpoint> open_collecting(const fs::path& path, std::vector<std::string>& problems) {
+  try {
+    const fs::path index = index_of(path);
+    if (index.empty()) return open(path);
+    auto checkpoint = open_sharded(path, index, {}, [&](ErrorCode, const std::string& what) { problems.push_back(what); });
+    find_unused(index, problems);
+    return checkpoint;
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::Format) throw;
+    problems.emplace_back(error.what());
+    return nullptr;
+  }
+}
+
+struct Counts {
+  std::atomic<int64_t> nan{0}, infinite{0};
+};
+
+void count(Dtype dtype, std::span<const std::byte> bytes, Counts& counts) {
+  const int64_t n = static_cast<int64_t>(bytes.size()) / itemsize(dtype);
+  if (!is_float(dtype)) return;
+  const int64_t found = kernels::count_non_finite(dtype, bytes.data(), n);
+  if (found == 0) return;
+  std::vector<double> values(static_cast<size_t>(n));
+  kernels::convert(dtype, bytes, Dtype::F64, std::as_writable_bytes(std::span(values)));
+  const int64_t nan = std::count_if(values.begin(), values.end(), [](double value) { return std::isnan(value); });
+  counts.nan += nan;
+  counts.infinite += found - nan;
+}
+
+/// Hashes and counts in one pass.
+void read_tensors(const Checkpoint& checkpoint, Verification& result) {
+  const auto& tensors = checkpoint.manifest().tensors;
+  std::vector<TensorHashes> hashes;
+  std::vector<Counts> counts(tensors.size());
+  std::vector<std::pair<size_t, int64_t>> work;  // tensor, chunk
+  for (const auto& entry : tensors) {
+    const int64_t chunks = hash_chunks(entry.info.nbytes());
+    for (int64_t chunk = 0; chunk < chunks; ++chunk) work.emplace_back(hashes.size(), chunk);
+    hashes.push_back({entry.name, entry.info, std::vector<uint64_t>(static_cast<size_t>(chunks))});
+  }
+  parallel_for(static_cast<int64_t>(work.size()), [&](int64_t i) {
+    const auto [index, chunk] = work[static_cast<size_t>(i)];
+    const TensorEntry& entry = tensors[index];
+    const auto begin = static_cast<uint64_t>(chunk * kHashChunk);
+    const TensorRange range(checkpoint, entry, begin,
+                            std::min<uint64_t>(kHashChunk, static_cast<uint64_t>(entry.info.nbytes()) - begin));
+    hashes[index].chunks[static_cast<size_t>(chunk)] = hash_chunk(range.bytes());
+    count(entry.info.dtype, range.bytes(), counts[index]);
+    range.release();
+  });
+  for (size_t i = 0; i < tensors.size(); ++i)
+    result.tensors.push_back({tensors[i].name, tensors[i].info, counts[i].nan, counts[i].infinite});
+  result.fingerprint = combine_hashes(std::move(hashes));
+}
+
+}  // namespace
+
+int64_t Verification::nbytes() const {
+  int64_t total = 0;
+  for (const auto& tensor : tensors) total += tensor.info.nbytes();
+  return total;
+}
+
+Verification verify(const fs::path& path) {
+  Verification result;
+  const auto checkpoint = open_collecting(path, result.problems);
+  if (checkpoint == nullptr) return result;
+  result.format = checkpoint->manifest().format;
+  result.files = checkpoint->manifest().files;
+  for (auto& what : checkpoint->damage()) result.problems.push_back(std::move(what));
+  read_tensors(*checkpoint, result);
+  checkpoint->check_unchanged();
+  for (const auto& tensor : result.tensors)
+    if (tensor.nan + tensor.infinite > 0)
+      result.problems.push_back(
+          fmt::format("tensor '{}' holds {} NaN and {} infinite elements", tensor.name, tensor.nan, tensor.infinite));
+  return result;
+}
+
+}  // namespace taskvec::formats

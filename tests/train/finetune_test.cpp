@@ -1,0 +1,115 @@
+#include "taskvec/train/finetune.h"
+
+#include "taskvec/core/error.h"
+#include "taskvec/core/paths.h"
+#include "tests/data/tiny_task.h"
+#include "tests/models/tiny_clip.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <functional>
+
+namespace taskvec::train {
+namespace {
+
+using testing::HasSubstr;
+
+class Finetune : public testing::Test {
+ protected:
+  static FinetuneOptions options() {
+    FinetuneOptions options;
+    options.steps = 4;
+    options.batch = 4;
+    options.warmup = 1;
+    options.quiet = true;
+    return options;
+  }
+  std::string error_of(const FinetuneOptions& options, const std::string& output = "out") const {
+    try {
+      finetune(pocket_, task_, folder_.path() / output, options);
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return "no error";
+  }
+  std::string fingerprint(const std::string& output) const { return formats::open(folder_.path() / output)->fingerprint(); }
+
+  testing_models::TemporaryFolder folder_;
+  const data::Task task_ = testing_data::write_tiny_task(folder_.path(), "bars");
+  const std::filesystem::path pocket_ = assets_dir() / "pocket-clip";
+};
+
+TEST_F(Finetune, TheSeedDecidesTheBytes) {
+  FinetuneOptions other = options();
+  other.seed = 1;
+  finetune(pocket_, task_, folder_.path() / "a", options());
+  finetune(pocket_, task_, folder_.path() / "b", options());
+  finetune(pocket_, task_, folder_.path() / "c", other);
+  EXPECT_EQ(fingerprint("a"), fingerprint("b"));
+  EXPECT_NE(fingerprint("a"), fingerprint("c"));
+}
+
+TEST_F(Finetune, AStoppedRunGoesOnToTheSameModel) {
+  FinetuneOptions stopping = options();
+  stopping.resume_every = 1;
+  stopping.save_steps = 2;
+  finetune(pocket_, task_, folder_.path() / "whole", stopping);
+  stopping.on_step = [](int64_t step, double) {
+    if (step == 3) throw std::runtime_error("stop");
+  };
+  EXPECT_THROW(finetune(pocket_, task_, folder_.path() / "stopped", stopping), std::runtime_error);
+  stopping.on_step = {};
+  EXPECT_EQ(finetune(pocket_, task_, folder_.path() / "stopped", stopping).steps, 4);
+  EXPECT_EQ(fingerprint("stopped"), fingerprint("whole"));
+  EXPECT_EQ(fingerprint("stopped/checkpoints/step-000002"), fingerprint("whole/checkpoints/step-000002"));
+  EXPECT_EQ(fingerprint("stopped/checkpoints/step-000004"), fingerprint("stopped"));
+  EXPECT_TRUE(finetune(pocket_, task_, folder_.path() / "stopped", stopping).already_done);
+}
+
+TEST_F(Finetune, ALossThatIsNoNumberStopsTheRun) {
+  FinetuneOptions wild = options();
+  wild.learning_rate = 1e30;
+  EXPECT_THAT(error_of(wild), AllOf(HasSubstr("the loss is"), HasSubstr("learning rate 1e+30 is probably too high")));
+  EXPECT_FALSE(std::filesystem::exists(folder_.path() / "out" / "model.safetensors"));
+}
+
+TEST_F(Finetune, WeightsThatAreNoNumbersAreNamed) {
+  auto params = bridge::load(*formats::open(pocket_)).map([](const std::string& name, const at::Tensor& tensor) {
+    return name == "visual_projection.weight" ? at::full_like(tensor, NAN) : tensor;
+  });
+  const auto like = formats::open(pocket_);
+  bridge::save(params, folder_.path() / "nan", {}, like.get());
+  try {
+    finetune(folder_.path() / "nan", task_, folder_.path() / "out", options());
+    FAIL() << "no error";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::Numeric);
+    EXPECT_THAT(error.what(), HasSubstr("visual_projection.weight"));
+  }
+}
+
+TEST_F(Finetune, OptionsOutOfRangeAreNamed) {
+  const auto with = [](auto change) {
+    FinetuneOptions changed = options();
+    change(changed);
+    return changed;
+  };
+  EXPECT_THAT(error_of(with([](auto& o) { o.steps = 0; })), HasSubstr("steps is 0, expected 1 to 100000000"));
+  EXPECT_THAT(error_of(with([](auto& o) { o.batch = 0; })), HasSubstr("batch is 0"));
+  EXPECT_THAT(error_of(with([](auto& o) { o.warmup = 5; })), HasSubstr("warmup is 5, expected 0 to the number of steps"));
+  EXPECT_THAT(error_of(with([](auto& o) { o.learning_rate = -1; })), HasSubstr("learning rate is -1"));
+  EXPECT_THAT(error_of(with([](auto& o) { o.device = "gpu"; })), HasSubstr("unknown device 'gpu'"));
+}
+
+TEST_F(Finetune, TheModelItselfIsNoOutput) {
+  try {
+    finetune(pocket_, task_, pocket_, options());
+    FAIL() << "no error";
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), HasSubstr("the output folder is the model itself"));
+  }
+}
+
+}  // namespace
+}  // namespace taskvec::train
