@@ -19,7 +19,7 @@ void run_convert(const Arguments& arguments) {
   const edit::Bindings bindings{{"in", formats::open(arguments.input)}};
   const auto plan = edit::plan(edit::parse("in"), bindings, options);
   check_absent(arguments.output, arguments.force);
-  print_summary(edit::run(plan, arguments.output, format), plan, arguments.output, arguments.json);
+  print_summary(edit::run(plan, arguments.output, format), arguments.output, arguments.json);
 }
 
 }  // namespace

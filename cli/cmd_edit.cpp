@@ -33,7 +33,8 @@ void run_edit(Arguments& arguments) {
     fail(ErrorCode::InvalidArgument, "give the output with -o PATH, or look at the plan with --dry-run");
   check_absent(arguments.output, arguments.force);
   for (const auto& warning : plan.warnings) fmt::print(stderr, "warning: {}\n", warning);
-  print_summary(edit::run(plan, arguments.output), plan, arguments.output, arguments.json);
+  print_summary(edit::run(plan, arguments.output), arguments.output, arguments.json,
+                arguments.options.on_overflow == edit::OnOverflow::Saturate);
 }
 
 }  // namespace
@@ -62,6 +63,7 @@ void add_edit_command(CLI::App& app) {
       ->add_option("--on-overflow", arguments->on_overflow,
                    "elements too large for the output's dtype: report, error or saturate")
       ->check(CLI::IsMember({"report", "error", "saturate"}));
+  command->add_flag("--any-base", arguments->options.any_base, "add task vectors also to a model that is not their base");
   command->add_flag("--dry-run", arguments->dry_run, "check everything and print the plan; write nothing");
   command->add_flag("--force", arguments->force, "replace an existing output");
   command->add_flag("--json", arguments->json, "the summary as JSON");

@@ -14,6 +14,8 @@ void add_core_commands(CLI::App& app);
 void add_inspect_command(CLI::App& app);
 void add_edit_command(CLI::App& app);
 void add_diff_command(CLI::App& app);
+void add_extract_command(CLI::App& app);
+void add_apply_command(CLI::App& app);
 void add_reproduce_command(CLI::App& app);
 void add_convert_command(CLI::App& app);
 void add_verify_command(CLI::App& app);

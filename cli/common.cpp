@@ -6,6 +6,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include <fmt/format.h>
+
 #include <charconv>
 #include <cstdio>
 #include <filesystem>
@@ -15,15 +17,12 @@ namespace {
 
 constexpr size_t kTensorsShown = 3;
 
-void print_warnings(const edit::Summary& summary, bool saturated) {
-  if (summary.non_finite > 0) fmt::print(stderr, "warning: {} elements of the output are NaN or infinite\n", summary.non_finite);
-  for (size_t i = 0; i < summary.overflows.size() && i < kTensorsShown; ++i) {
-    const auto& [tensor, dtype, count] = summary.overflows[i];
-    fmt::print(stderr, "warning: {} elements of '{}' were too large for {} and {}\n", count, tensor, name(dtype),
-               saturated ? "are clamped" : "are not finite");
-  }
-  if (summary.overflows.size() > kTensorsShown)
-    fmt::print(stderr, "warning: so were elements of {} more tensors\n", summary.overflows.size() - kTensorsShown);
+/// "name=value" in two; the value may hold further '='.
+std::pair<std::string, std::string> split(const std::string& text, std::string_view option, std::string_view example) {
+  const size_t equals = text.find('=');
+  if (equals == std::string::npos || equals == 0 || equals + 1 == text.size())
+    fail(ErrorCode::InvalidArgument, "{} {}: expected name=value, e.g. {} {}", option, text, option, example);
+  return {text.substr(0, equals), text.substr(equals + 1)};
 }
 
 nlohmann::ordered_json overflows_json(const edit::Summary& summary) {
@@ -31,14 +30,6 @@ nlohmann::ordered_json overflows_json(const edit::Summary& summary) {
   for (const auto& [tensor, dtype, count] : summary.overflows)
     json.push_back({{"tensor", tensor}, {"dtype", name(dtype)}, {"count", count}});
   return json;
-}
-
-/// "name=value" in two; the value may hold further '='.
-std::pair<std::string, std::string> split(const std::string& text, std::string_view option, std::string_view example) {
-  const size_t equals = text.find('=');
-  if (equals == std::string::npos || equals == 0 || equals + 1 == text.size())
-    fail(ErrorCode::InvalidArgument, "{} {}: expected name=value, e.g. {} {}", option, text, option, example);
-  return {text.substr(0, equals), text.substr(equals + 1)};
 }
 
 }  // namespace
@@ -65,6 +56,17 @@ edit::CoefficientValues parse_coefficients(const std::vector<std::string>& texts
   return values;
 }
 
+void print_warnings(const edit::Summary& summary, bool saturated) {
+  if (summary.non_finite > 0) fmt::print(stderr, "warning: {} elements of the output are NaN or infinite\n", summary.non_finite);
+  for (size_t i = 0; i < summary.overflows.size() && i < kTensorsShown; ++i) {
+    const auto& [tensor, dtype, count] = summary.overflows[i];
+    fmt::print(stderr, "warning: {} elements of '{}' were too large for {} and {}\n", count, tensor, name(dtype),
+               saturated ? "are clamped" : "are not finite");
+  }
+  if (summary.overflows.size() > kTensorsShown)
+    fmt::print(stderr, "warning: so were elements of {} more tensors\n", summary.overflows.size() - kTensorsShown);
+}
+
 Dtype parse_dtype_option(const std::string& text) {
   if (const auto dtype = parse_dtype(text)) return *dtype;
   fail(ErrorCode::InvalidArgument, "--dtype {}: no such dtype; try BF16, F16 or F32", text);
@@ -75,8 +77,8 @@ void check_absent(const std::string& output, bool force) {
     fail(ErrorCode::InvalidArgument, "{} is there already; --force replaces it", output);
 }
 
-void print_summary(const edit::Summary& summary, const edit::Plan& plan, const std::string& output, bool json) {
-  print_warnings(summary, plan.options.on_overflow == edit::OnOverflow::Saturate);
+void print_summary(const edit::Summary& summary, const std::string& output, bool json, bool saturated) {
+  print_warnings(summary, saturated);
   const double rate = static_cast<double>(summary.bytes_read + summary.bytes_written) / std::max(summary.seconds, 1e-9);
   if (json) {
     fmt::print("{}\n", nlohmann::ordered_json{{"output", output},

@@ -28,8 +28,12 @@ Dtype parse_dtype_option(const std::string& text);
 /// @throws Error{InvalidArgument} when an output is there already and is not to be replaced
 void check_absent(const std::string& output, bool force);
 
-/// What edit::run() did: a line (or JSON) on stdout, warnings about NaN, infinity and overflow on stderr.
-void print_summary(const edit::Summary& summary, const edit::Plan& plan, const std::string& output, bool json);
+/// What edit::run() did: a line (or JSON) on stdout, and print_warnings().
+void print_summary(const edit::Summary& summary, const std::string& output, bool json, bool saturated = false);
+
+/// On stderr: elements that are not finite, and the first tensors of which some overflowed.
+/// @param saturated  the overflowed ones were clamped
+void print_warnings(const edit::Summary& summary, bool saturated);
 
 /// Adds `--threads N` and applies it.
 void add_threads_option(CLI::App& command);

@@ -2,6 +2,7 @@
 
 #include "taskvec/core/error.h"
 #include "taskvec/core/parallel.h"
+#include "taskvec/formats/delta.h"
 
 #include <algorithm>
 #include <optional>
@@ -59,6 +60,12 @@ class Drafter {
       const auto found = bindings.find(name);
       if (found == bindings.end())
         fail(ErrorCode::InvalidArgument, "unknown source '{}'{}; bind it with -s {}=PATH", name, did_you_mean(name, known), name);
+      if (const auto delta = formats::delta_info(*found->second); delta && delta->kind == formats::DeltaKind::Lossless)
+        fail(ErrorCode::InvalidArgument,
+             "source '{}' ({}) is a lossless task vector, which cannot be added or scaled; `taskvec apply BASE {} -o FT` makes "
+             "the "
+             "fine-tuned checkpoint",
+             name, found->second->path().string(), found->second->path().string());
       plan_.sources.push_back(found->second);
     }
     for (const auto& name : known)

@@ -22,7 +22,8 @@ struct Summary {
 /// metadata (taskvec.expression, taskvec.sources with fingerprints, ...) and commits atomically.
 /// @param output  a file or a folder
 /// @param format  of the output; default: by its extension
-/// @throws Error{Numeric} naming the tensor when an element overflows and the plan's on_overflow is Error
+/// @throws Error{Numeric} naming the tensor when an element overflows and the plan's on_overflow is Error, Error{InvalidArgument}
+/// for a task vector of another base (delta_base.h): both before anything appears under `output`
 Summary run(const Plan& plan, const std::filesystem::path& output, std::optional<formats::Output> format = {});
 
 /// Where the resident executor puts a tensor.
@@ -44,7 +45,8 @@ class ParamSink {
 
 /// Resident executor: the same numbers as run(), into memory, again and again with new coefficients. Sources are mapped (and
 /// stay in the page cache); the work of an apply() is one pass over them. Tensors whose reduced coefficients did not change since
-/// the last apply() into the same sink are not written again.
+/// the last apply() into the same sink are not written again. Of the overflow policies only Saturate matters here. Where a task
+/// vector from a file takes part, construction reads the models once to see that its base is among them (delta_base.h).
 class Resident {
  public:
   Resident(Expr expr, Bindings bindings, PlanOptions options = {});

@@ -24,6 +24,7 @@ struct PlanOptions {
   bool allow_differing_integers = false;  ///< take non-float tensors from the base even where sources differ
   bool allow_missing = false;             ///< a tensor that only some sources have is copied from the first that has it
   OnOverflow on_overflow = OnOverflow::Report;
+  bool any_base = false;  ///< task vectors from files may be added to another model than the one they were made from
 };
 
 /// One output tensor: out = sum of coefficient * source tensor.

@@ -1,5 +1,6 @@
 #include "taskvec/core/error.h"
 #include "taskvec/core/parallel.h"
+#include "taskvec/edit/delta_base.h"
 #include "taskvec/edit/draft.h"
 #include "taskvec/edit/execute.h"
 #include "taskvec/edit/tile.h"
@@ -42,6 +43,7 @@ Resident::Resident(Expr expr, Bindings bindings, PlanOptions options)
   State& state = *state_;
   for (const auto& name : expr.coefficients())
     if (!options.coefficients.contains(name)) state.names.push_back(name);
+  check_delta_bases(state.draft.plan, [&](size_t source) { return state.draft.plan.sources[source]->fingerprint(); });
   if (state.names.empty()) set_terms(state.draft, edit::coefficients(state.draft, state.values));
 }
 

@@ -1,10 +1,10 @@
 #include "taskvec/core/error.h"
 #include "taskvec/core/progress.h"
+#include "taskvec/edit/delta_base.h"
 #include "taskvec/edit/execute.h"
+#include "taskvec/edit/output.h"
 #include "taskvec/edit/provenance.h"
 #include "taskvec/edit/sweep.h"
-
-#include <algorithm>
 
 namespace taskvec::edit {
 namespace {
@@ -13,22 +13,6 @@ namespace fs = std::filesystem;
 
 /// Output bytes that are handed to the disk at once: large enough to cost little, small enough to keep it busy.
 constexpr uint64_t kFlushBlock = uint64_t{4} << 20;
-
-/// Replacing a source would lose what the output was made of.
-void check_output(const Plan& plan, const fs::path& output) {
-  std::error_code error;
-  const auto same = [&](const fs::path& a, const fs::path& b) { return fs::equivalent(a, b, error); };
-  for (size_t s = 0; s < plan.sources.size(); ++s) {
-    const auto& files = plan.sources[s]->manifest().files;
-    const bool replaced =
-        same(plan.sources[s]->path(), output) || std::any_of(files.begin(), files.end(), [&](const fs::path& file) {
-          return same(file, output) || same(file.has_parent_path() ? file.parent_path() : ".", output);
-        });
-    if (replaced)
-      fail(ErrorCode::InvalidArgument, "output {} would replace source '{}'; write to another path", output.string(),
-           plan.source_names[s]);
-  }
-}
 
 formats::OutputLayout layout_of(const Plan& plan, formats::Output format) {
   const bool lone_file = format != formats::Output::Folder;
@@ -61,7 +45,7 @@ std::vector<Overflow> overflows_of(const Plan& plan, const SweepResult& swept) {
 }  // namespace
 
 Summary run(const Plan& plan, const fs::path& output, std::optional<formats::Output> format) {
-  check_output(plan, output);
+  check_not_a_source(plan, output);
   Progress progress("edit", plan.bytes_written(), "bytes");
   formats::CheckpointWriter writer(output, layout_of(plan, format ? *format : formats::output_of(output)));
   const SweepResult swept = sweep(plan, [&](size_t tensor, uint64_t offset, std::span<const std::byte> bytes) {
@@ -73,6 +57,7 @@ Summary run(const Plan& plan, const fs::path& output, std::optional<formats::Out
     progress.add(static_cast<int64_t>(bytes.size()));
   });
   for (const auto& source : plan.sources) source->check_unchanged();
+  check_delta_bases(plan, [&](size_t source) { return swept.fingerprints[source]; });
   auto overflows = overflows_of(plan, swept);
   writer.patch_metadata(kSourcesKey, provenance(plan, swept.fingerprints).at(kSourcesKey));
   writer.commit();

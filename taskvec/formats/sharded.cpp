@@ -1,5 +1,6 @@
 #include "taskvec/core/atomic_file.h"
 #include "taskvec/core/error.h"
+#include "taskvec/formats/delta.h"
 #include "taskvec/formats/safetensors.h"
 
 #include <nlohmann/json.hpp>
@@ -51,6 +52,7 @@ std::shared_ptr<const Checkpoint> open_safetensors(const fs::path& path, std::sh
   manifest.metadata = std::move(header.metadata);
   manifest.files = {file->path()};
   manifest.sidecars = std::move(sidecars);
+  if (manifest.metadata.contains(kDeltaKey)) return open_delta(path, std::move(manifest), std::move(file));
   return std::make_shared<Checkpoint>(path, std::move(manifest), std::vector{std::move(file)});
 }
 

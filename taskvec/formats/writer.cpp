@@ -122,6 +122,8 @@ CheckpointWriter::CheckpointWriter(const fs::path& path, OutputLayout layout) : 
     fs::copy_file(sidecar, state.folder->path() / sidecar.filename(), error);
     if (error) fail(ErrorCode::Io, "cannot copy {} to {}: {}", sidecar.string(), path.string(), error.message());
   }
+  for (const auto& [name, bytes] : state.layout.contents)
+    write_file_atomically(state.folder->path() / name, {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
   if (shards > 1) write_file_atomically(state.folder->path() / "model.safetensors.index.json", make_index(state.layout, shards));
 }
 

@@ -29,6 +29,7 @@ struct OutputLayout {
   std::map<std::string, std::string> native_metadata;  ///< as in Manifest; only a .gguf takes it
   std::vector<std::filesystem::path> sidecars;         ///< copied into the output folder; a lone file has none
   std::optional<Output> output;                        ///< default: by the path's extension
+  std::vector<std::pair<std::string, std::span<const std::byte>>> contents{};  ///< files written into it: name, bytes
 };
 
 /// Writes a lone file (.safetensors, .gguf version 3, .npz, .npy), or a Hugging Face folder (model.safetensors, or

@@ -1,7 +1,7 @@
 // Elements too large for the output's dtype, and the special values of IEEE 754.
 #include "taskvec/edit/execute.h"
 #include "taskvec/edit/provenance.h"
-#include "tests/edit/checkpoint_folder.h"
+#include "tests/formats/checkpoint_folder.h"
 
 #include <gmock/gmock.h>
 

@@ -16,7 +16,7 @@
 #include <string>
 #include <vector>
 
-namespace taskvec::edit {
+namespace taskvec {
 
 namespace fs = std::filesystem;
 
@@ -109,4 +109,4 @@ class FolderTest : public testing::Test {
   CheckpointFolder folder_;
 };
 
-}  // namespace taskvec::edit
+}  // namespace taskvec

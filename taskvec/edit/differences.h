@@ -1,0 +1,44 @@
+#pragma once
+
+#include "taskvec/edit/plan.h"
+#include "taskvec/edit/tile.h"
+
+#include <functional>
+
+namespace taskvec::edit {
+
+/// The task vector between two checkpoints, to be passed over tile by tile, in float64: finetuned - base for every float tensor
+/// of the fine-tuned checkpoint, in its order.
+class Differences {
+ public:
+  /// @throws Error{InvalidArgument} naming the tensor when it is not in the base, has another shape there, is float in one only,
+  /// or is no float and differs (unless `allow_differing_integers`); or when an end is itself a task vector
+  Differences(std::shared_ptr<const formats::Checkpoint> base, std::shared_ptr<const formats::Checkpoint> finetuned,
+              bool allow_differing_integers);
+
+  /// Sources are the fine-tuned checkpoint and the base; dtypes mean nothing.
+  const Plan& plan() const { return plan_; }
+  const std::vector<TensorPlan>& tensors() const { return plan_.tensors; }
+  const std::vector<Tile>& tiles() const { return tiles_; }
+
+  /// The tiles of a tensor: positions [first, second) in tiles().
+  std::pair<size_t, size_t> tile_range(size_t tensor) const { return {first_tile_[tensor], first_tile_[tensor + 1]}; }
+
+  /// Calls use(first, values) for the elements of a tile, block by block in order; a block begins at a multiple of 8 elements.
+  /// @throws Error{Numeric} naming the tensor when a difference is NaN or infinite
+  void for_each_block(const Tile& tile, const std::function<void(int64_t first, std::span<const double> values)>& use) const;
+
+  /// Calls body(tile) with every position of tiles() that belongs to a tensor, from all threads.
+  void for_each_tile(size_t tensor, const std::function<void(size_t tile)>& body) const;
+  /// Calls body(tensor) for every tensor. Small ones share the threads; inside of a large one for_each_tile() does.
+  void for_each_tensor(const std::function<void(size_t tensor)>& body) const;
+
+ private:
+  void add(const formats::TensorEntry& entry, bool allow_differing_integers);
+
+  Plan plan_;
+  std::vector<Tile> tiles_;
+  std::vector<size_t> first_tile_;  // of each tensor, and one more
+};
+
+}  // namespace taskvec::edit

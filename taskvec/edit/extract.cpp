@@ -1,0 +1,180 @@
+#include "taskvec/edit/extract.h"
+
+#include "taskvec/core/error.h"
+#include "taskvec/core/parallel.h"
+#include "taskvec/edit/extraction.h"
+#include "taskvec/edit/output.h"
+#include "taskvec/formats/described_tensor.h"
+#include "taskvec/kernels/convert.h"
+#include "taskvec/kernels/statistics.h"
+
+#include <nlohmann/json.hpp>
+
+#include <array>
+#include <cmath>
+
+namespace taskvec::edit {
+namespace {
+
+namespace fs = std::filesystem;
+using formats::DeltaKind;
+
+void check(const ExtractOptions& options) {
+  if (options.dtype != Dtype::F32 && options.dtype != Dtype::BF16)
+    fail(ErrorCode::InvalidArgument, "a task vector is written as F32 or BF16, not as {}", name(options.dtype));
+  if (!(options.density > 0 && options.density <= 1))
+    fail(ErrorCode::InvalidArgument, "a density of {}; expected a share above 0 and at most 1", options.density);
+}
+
+std::string options_text(const ExtractOptions& options) {
+  nlohmann::ordered_json json = nlohmann::ordered_json::object();
+  if (options.kind == DeltaKind::Dense || options.kind == DeltaKind::Sparse) json["dtype"] = name(options.dtype);
+  if (options.kind == DeltaKind::Sparse) {
+    json["density"] = options.density;
+    json["keep"] = options.random ? "random" : "largest";
+    if (options.random) json["seed"] = options.seed;
+  }
+  if (options.allow_differing_integers) json["allow_differing_integers"] = true;
+  return json.dump();
+}
+
+void extract_dense(const Extraction& extraction, const Differences& differences) {
+  formats::OutputLayout layout;
+  const Dtype dtype = extraction.options.dtype;
+  for (const auto& tensor : differences.tensors()) layout.tensors.push_back({tensor.name, {dtype, tensor.info.shape}, 0});
+  layout.metadata = extraction.metadata;
+  formats::CheckpointWriter writer(extraction.output, layout);
+  Progress progress("extract", extraction.summary.dense_bytes, "bytes");
+  std::vector<Measure> measures(differences.tiles().size());
+  parallel_for(static_cast<int64_t>(measures.size()), [&](int64_t i) {
+    const Tile& tile = differences.tiles()[static_cast<size_t>(i)];
+    std::vector<std::byte> stored;
+    differences.for_each_block(tile, [&](int64_t first, std::span<const double> values) {
+      store_values(differences.tensors()[tile.tensor].name, values, 1, dtype, stored, measures[static_cast<size_t>(i)]);
+      writer.write(tile.tensor, static_cast<uint64_t>(first * itemsize(dtype)), stored);
+    });
+    progress.add(4 * tile.n);
+  });
+  extraction.set_error(measures);
+  extraction.finish(writer);
+}
+
+/// Signs and mean magnitude of one tensor.
+void write_signs(const Differences& differences, size_t t, formats::CheckpointWriter& writer, std::vector<Measure>& measures) {
+  const auto& tiles = differences.tiles();
+  const size_t first_tile = differences.tile_range(t).first;
+  std::vector<double> sums(differences.tile_range(t).second - first_tile);
+  differences.for_each_tile(t, [&](size_t i) {
+    differences.for_each_block(tiles[i], [&](int64_t, std::span<const double> values) {
+      for (const double value : values) sums[i - first_tile] += std::abs(value);
+    });
+  });
+  double sum = 0;
+  for (const double part : sums) sum += part;
+  const auto n = static_cast<double>(differences.tensors()[t].info.numel());
+  std::vector<std::byte> scale, bits;
+  Measure unused;
+  store_values(differences.tensors()[t].name, std::array{n == 0 ? 0.0 : sum / n}, 1, Dtype::F32, scale, unused);
+  writer.write(2 * t + 1, 0, scale);
+  double magnitude = 0;
+  kernels::convert(Dtype::F32, scale, Dtype::F64, std::as_writable_bytes(std::span(&magnitude, 1)));
+  differences.for_each_tile(t, [&](size_t i) {
+    std::vector<std::byte> packed;
+    differences.for_each_block(tiles[i], [&](int64_t first, std::span<const double> values) {
+      packed.assign((values.size() + 7) / 8, std::byte{0});
+      for (size_t k = 0; k < values.size(); ++k) {
+        const bool negative = values[k] < 0;
+        if (negative) packed[k / 8] |= std::byte{1} << (k % 8);
+        measures[i].add(values[k], negative ? -magnitude : magnitude);
+      }
+      writer.write(2 * t, static_cast<uint64_t>(first / 8), packed);
+    });
+  });
+}
+
+void extract_sign(const Extraction& extraction, const Differences& differences) {
+  formats::OutputLayout layout;
+  std::vector<formats::DescribedTensor> described;
+  for (const auto& tensor : differences.tensors()) {
+    const int64_t n = tensor.info.numel();
+    layout.tensors.push_back({tensor.name + formats::kBitsSuffix, {Dtype::U8, {n / 8 + (n % 8 != 0 ? 1 : 0)}}, 0});
+    layout.tensors.push_back({tensor.name + formats::kScaleSuffix, {Dtype::F32, {}}, 0});
+    described.push_back({tensor.name, {Dtype::F32, tensor.info.shape}});
+  }
+  layout.metadata = extraction.metadata;
+  layout.metadata[formats::kDescriptionsKey] = formats::describe_tensors(described);
+  formats::CheckpointWriter writer(extraction.output, layout);
+  Progress progress("extract", extraction.summary.dense_bytes, "bytes");
+  std::vector<Measure> measures(differences.tiles().size());
+  differences.for_each_tensor([&](size_t t) {
+    write_signs(differences, t, writer, measures);
+    progress.add(4 * differences.tensors()[t].info.numel());
+  });
+  extraction.set_error(measures);
+  extraction.finish(writer);
+}
+
+}  // namespace
+
+void Extraction::finish(formats::CheckpointWriter& writer) const {
+  base->check_unchanged();
+  finetuned->check_unchanged();
+  writer.commit();
+}
+
+void Extraction::set_error(const std::vector<Measure>& measures) const {
+  Measure total;
+  for (const auto& measure : measures) {
+    total.error += measure.error;
+    total.norm += measure.norm;
+  }
+  summary.relative_error = total.norm == 0 ? 0 : std::sqrt(total.error / total.norm);
+}
+
+void store_values(const std::string& tensor, std::span<const double> values, double scale, Dtype dtype,
+                  std::vector<std::byte>& out, Measure& measure) {
+  std::vector<double> stored(values.begin(), values.end());
+  if (scale != 1)
+    for (double& value : stored) value *= scale;
+  out.resize(values.size() * static_cast<size_t>(itemsize(dtype)));
+  const auto bytes = std::as_writable_bytes(std::span(stored));
+  kernels::convert(Dtype::F64, bytes, dtype, out);
+  if (const int64_t n = static_cast<int64_t>(values.size()); kernels::count_non_finite(dtype, out.data(), n) > 0)
+    fail(ErrorCode::Numeric, "tensor '{}': a difference is too large for {}; --lossless keeps it", tensor, name(dtype));
+  kernels::convert(dtype, out, Dtype::F64, bytes);
+  for (size_t i = 0; i < values.size(); ++i) measure.add(values[i], stored[i]);
+}
+
+ExtractSummary extract(std::shared_ptr<const formats::Checkpoint> base, std::shared_ptr<const formats::Checkpoint> finetuned,
+                       const ExtractOptions& options, const fs::path& output) {
+  check(options);
+  Plan ends;
+  ends.source_names = {"base", "finetuned"};
+  ends.sources = {base, finetuned};
+  check_not_a_source(ends, output);
+  const bool lone = is_lone_safetensors(output);
+  Progress clock("extract", 0, "");
+  ExtractSummary summary;
+  summary.base_fingerprint = base->fingerprint();
+  summary.finetuned_fingerprint = finetuned->fingerprint();
+  Extraction extraction{base, finetuned, options, output, {}, summary};
+  extraction.metadata = formats::delta_metadata({options.kind,
+                                                 {base->path().string(), summary.base_fingerprint},
+                                                 {finetuned->path().string(), summary.finetuned_fingerprint},
+                                                 options_text(options)});
+  if (options.kind == DeltaKind::Lossless) {
+    extract_lossless(extraction);
+  } else {
+    const Differences differences(base, finetuned, options.allow_differing_integers);
+    summary.tensors = static_cast<int64_t>(differences.tensors().size());
+    for (const auto& tensor : differences.tensors()) summary.dense_bytes += 4 * tensor.info.numel();
+    if (options.kind == DeltaKind::Dense) extract_dense(extraction, differences);
+    if (options.kind == DeltaKind::Sparse) extract_sparse(extraction, differences);
+    if (options.kind == DeltaKind::Sign) extract_sign(extraction, differences);
+  }
+  summary.bytes = static_cast<int64_t>(fs::file_size(lone ? output : output / "model.safetensors"));
+  summary.seconds = clock.seconds();
+  return summary;
+}
+
+}  // namespace taskvec::edit

@@ -1,0 +1,41 @@
+#pragma once
+
+#include "taskvec/core/progress.h"
+#include "taskvec/edit/differences.h"
+#include "taskvec/edit/extract.h"
+#include "taskvec/formats/writer.h"
+
+namespace taskvec::edit {
+
+/// Squares of the error made and of the exact differences: one per tile, added in order, so that the sum is the same on any
+/// number of threads.
+struct Measure {
+  double error = 0, norm = 0;
+
+  void add(double exact, double stored) {
+    error += (stored - exact) * (stored - exact);
+    norm += exact * exact;
+  }
+};
+
+/// One extraction under way: what the kinds share.
+struct Extraction {
+  std::shared_ptr<const formats::Checkpoint> base, finetuned;
+  const ExtractOptions& options;
+  const std::filesystem::path& output;
+  std::map<std::string, std::string> metadata;  ///< what delta_info() reads
+  ExtractSummary& summary;
+
+  void finish(formats::CheckpointWriter& writer) const;
+  void set_error(const std::vector<Measure>& measures) const;
+};
+
+/// values[i] * scale, rounded to `dtype`, into `out`; adds what the rounding did to `measure`.
+/// @throws Error{Numeric} naming the tensor when one of them is too large for the dtype
+void store_values(const std::string& tensor, std::span<const double> values, double scale, Dtype dtype,
+                  std::vector<std::byte>& out, Measure& measure);
+
+void extract_sparse(const Extraction& extraction, const Differences& differences);
+void extract_lossless(const Extraction& extraction);
+
+}  // namespace taskvec::edit
