@@ -1,4 +1,5 @@
 #include "taskvec/core/error.h"
+#include "taskvec/formats/lora.h"
 #include "taskvec/formats/safetensors.h"
 
 #include <fmt/ranges.h>
@@ -54,6 +55,7 @@ std::shared_ptr<const Checkpoint> open_folder(const fs::path& folder) {
   const fs::path index = folder / "model.safetensors.index.json", lone = folder / "model.safetensors";
   if (fs::exists(lone)) return open_safetensors(folder, MappedFile::open(lone), sidecars(folder));
   if (fs::exists(index)) return open_sharded(folder, index, sidecars(folder));
+  if (is_lora(folder)) return open_lora(folder);
   std::vector<std::string> found;
   for (const auto& entry : fs::directory_iterator(folder)) found.push_back(entry.path().filename().string());
   std::sort(found.begin(), found.end());
