@@ -2,7 +2,7 @@
 #include "cli/common.h"
 #include "taskvec/core/error.h"
 #include "taskvec/core/progress.h"
-#include "taskvec/edit/execute.h"
+#include "taskvec/edit/lora_sum.h"
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -17,7 +17,7 @@ struct Arguments {
   std::string expression, output, dtype;
   std::vector<std::string> sources, coefficients;
   edit::PlanOptions options;
-  bool dry_run = false, force = false, json = false;
+  bool dry_run = false, force = false, json = false, as_lora = false;
 };
 
 void run_edit(Arguments& arguments) {
@@ -37,7 +37,7 @@ void run_edit(Arguments& arguments) {
   if (std::filesystem::exists(arguments.output) && !arguments.force)
     fail(ErrorCode::InvalidArgument, "{} is there already; --force replaces it", arguments.output);
   for (const auto& warning : plan.warnings) fmt::print(stderr, "warning: {}\n", warning);
-  const auto summary = edit::run(plan, arguments.output);
+  const auto summary = arguments.as_lora ? edit::write_as_lora(plan, arguments.output) : edit::run(plan, arguments.output);
   if (summary.non_finite > 0)
     fmt::print(stderr, "warning: {} elements of the output are NaN or infinite; {} of them overflowed its dtype\n",
                summary.non_finite, summary.overflowed);
@@ -79,6 +79,7 @@ void add_edit_command(CLI::App& app) {
   command->add_flag("--allow-missing", arguments->options.allow_missing, "copy tensors that some sources lack");
   command->add_flag("--allow-differing-integers", arguments->options.allow_differing_integers,
                     "take non-float tensors from the base");
+  command->add_flag("--as-lora", arguments->as_lora, "write a sum of LoRA adapters as an adapter, ranks concatenated");
   command->add_flag("--dry-run", arguments->dry_run, "check everything and print the plan; write nothing");
   command->add_flag("--force", arguments->force, "replace an existing output");
   command->add_flag("--json", arguments->json, "the summary as JSON");

@@ -5,6 +5,7 @@
 namespace taskvec::edit {
 
 inline constexpr const char* kSourcesKey = "taskvec.sources";
+inline constexpr const char* kAsLoraKey = "taskvec.as_lora";  ///< in adapters that write_as_lora() wrote
 
 /// The metadata of a written checkpoint: what the base's says (transformers wants `format`), and how it was made:
 /// taskvec.expression, taskvec.coefficients, taskvec.sources (name, path, fingerprint), taskvec.base, taskvec.options and

@@ -37,6 +37,10 @@ std::set<std::string> differing_headers(const Plan& replay, const formats::Check
 }  // namespace
 
 std::vector<std::string> reproduce(const formats::Checkpoint& checkpoint, const Bindings& overrides) {
+  // Its factors are no output of the executors.
+  if (checkpoint.manifest().metadata.contains(kAsLoraKey))
+    fail(ErrorCode::Unsupported, "{} was made with --as-lora; run that edit again and compare the files",
+         checkpoint.path().string());
   const Recorded recorded = read_provenance(checkpoint);
   Bindings bindings;
   std::vector<std::string> names;

@@ -1,5 +1,6 @@
 #include "taskvec/core/error.h"
 #include "taskvec/core/progress.h"
+#include "taskvec/edit/check_output.h"
 #include "taskvec/edit/execute.h"
 #include "taskvec/edit/provenance.h"
 #include "taskvec/edit/sweep.h"
@@ -13,22 +14,6 @@ namespace fs = std::filesystem;
 
 /// Output bytes that are handed to the disk at once: large enough to cost little, small enough to keep it busy.
 constexpr uint64_t kFlushBlock = uint64_t{4} << 20;
-
-/// Replacing a source would lose what the output was made of.
-void check_output(const Plan& plan, const fs::path& output) {
-  std::error_code error;
-  const auto same = [&](const fs::path& a, const fs::path& b) { return fs::equivalent(a, b, error); };
-  for (size_t s = 0; s < plan.sources.size(); ++s) {
-    const auto& files = plan.sources[s]->manifest().files;
-    const bool replaced =
-        same(plan.sources[s]->path(), output) || std::any_of(files.begin(), files.end(), [&](const fs::path& file) {
-          return same(file, output) || same(file.has_parent_path() ? file.parent_path() : ".", output);
-        });
-    if (replaced)
-      fail(ErrorCode::InvalidArgument, "output {} would replace source '{}'; write to another path", output.string(),
-           plan.source_names[s]);
-  }
-}
 
 formats::OutputLayout layout_of(const Plan& plan, bool lone_file) {
   formats::OutputLayout layout;
@@ -44,6 +29,21 @@ formats::OutputLayout layout_of(const Plan& plan, bool lone_file) {
 }
 
 }  // namespace
+
+void check_output(const Plan& plan, const fs::path& output) {
+  std::error_code error;
+  const auto same = [&](const fs::path& a, const fs::path& b) { return fs::equivalent(a, b, error); };
+  for (size_t s = 0; s < plan.sources.size(); ++s) {
+    const auto& files = plan.sources[s]->manifest().files;
+    const bool replaced =
+        same(plan.sources[s]->path(), output) || std::any_of(files.begin(), files.end(), [&](const fs::path& file) {
+          return same(file, output) || same(file.has_parent_path() ? file.parent_path() : ".", output);
+        });
+    if (replaced)
+      fail(ErrorCode::InvalidArgument, "output {} would replace source '{}'; write to another path", output.string(),
+           plan.source_names[s]);
+  }
+}
 
 Summary run(const Plan& plan, const fs::path& output) {
   check_output(plan, output);
