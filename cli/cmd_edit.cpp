@@ -3,6 +3,7 @@
 #include "taskvec/core/error.h"
 #include "taskvec/core/progress.h"
 #include "taskvec/edit/lora_sum.h"
+#include "taskvec/edit/match_names.h"
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -14,7 +15,7 @@ namespace taskvec::cli {
 namespace {
 
 struct Arguments {
-  std::string expression, output, dtype;
+  std::string expression, output, dtype, map;
   std::vector<std::string> sources, coefficients;
   edit::PlanOptions options;
   bool dry_run = false, force = false, json = false, as_lora = false;
@@ -27,7 +28,12 @@ void run_edit(Arguments& arguments) {
     if (!arguments.options.dtype)
       fail(ErrorCode::InvalidArgument, "--dtype {}: no such dtype; try BF16, F16 or F32", arguments.dtype);
   }
-  const auto plan = edit::plan(edit::parse(arguments.expression), open_sources(arguments.sources), arguments.options);
+  const auto expression = edit::parse(arguments.expression);
+  auto sources = open_sources(arguments.sources);
+  if (!arguments.map.empty())
+    for (const auto& [source, map] : edit::match_names(expression, sources, arguments.options.base, arguments.map))
+      fmt::print(stderr, "source '{}' is read with the name map {}\n", source, map);
+  const auto plan = edit::plan(expression, sources, arguments.options);
   if (arguments.dry_run) {
     fmt::print("{}", edit::describe(plan));
     return;
@@ -76,6 +82,7 @@ void add_edit_command(CLI::App& app) {
   command->add_option("--dtype", arguments->dtype, "of the output's float tensors (default: the base's)");
   command->add_option("--base", arguments->options.base,
                       "source of config, tokenizer and non-float tensors (default: the first)");
+  command->add_option("--map", arguments->map, "bring sources under the base's names: auto, or a name map such as openai-clip");
   command->add_flag("--allow-missing", arguments->options.allow_missing, "copy tensors that some sources lack");
   command->add_flag("--allow-differing-integers", arguments->options.allow_differing_integers,
                     "take non-float tensors from the base");
