@@ -133,7 +133,8 @@ formats::OutputLayout layout_of(const Plan& plan, const std::vector<Module>& mod
     layout.tensors.push_back({fmt::format(fmt::runtime(form), like.module, "B"), b, 0});
   }
   std::vector<std::string> fingerprints;
-  for (const auto& source : plan.sources) fingerprints.push_back(source->fingerprint());
+  // Those of the factors: the dense forms can be a thousand times as large.
+  for (const auto* adapter : adapters_of(plan)) fingerprints.push_back(adapter->weights().fingerprint());
   layout.metadata = provenance(plan, fingerprints);
   layout.metadata[kAsLoraKey] = "true";
   return layout;

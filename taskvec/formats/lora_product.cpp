@@ -24,16 +24,17 @@ class Matrix {
         transposed_(transposed),
         width_(entry.info.shape[0] == 0 ? 0 : entry.info.numel() / entry.info.shape[0]) {}
 
-  /// @param out  block.rows * block.columns elements, row-major; the block is one of the transposed matrix where that is meant
-  void read(const Block& block, double* out) const {
+  /// @param out  block.rows lines of block.columns elements, `stride` apart; the block is one of the transposed matrix where that
+  ///             is meant
+  void read(const Block& block, double* out, int64_t stride) const {
     if (!transposed_) {
-      for (int64_t r = 0; r < block.rows; ++r) read_row(block.row + r, block.column, block.columns, out + r * block.columns);
+      for (int64_t r = 0; r < block.rows; ++r) read_row(block.row + r, block.column, block.columns, out + r * stride);
       return;
     }
     double line[std::max({kRows, kColumns, kDepth})];
     for (int64_t c = 0; c < block.columns; ++c) {
       read_row(block.column + c, block.row, block.rows, line);
-      for (int64_t r = 0; r < block.rows; ++r) out[r * block.columns + c] = line[r];
+      for (int64_t r = 0; r < block.rows; ++r) out[r * stride + c] = line[r];
     }
   }
 
@@ -57,21 +58,28 @@ struct Scratch {
                       sums = std::vector<double>(kRows * kColumns);
 };
 
-/// sums := left * right over the whole depth, in its order.
+/// sums[c] += f[0]*line0[c] + f[1]*line1[c] + ..., added one after the other. Always over whole lines: a known length is
+/// what compilers make vector code of.
+void add_lines(const double* f, const double* lines, int64_t n, double* __restrict sums) {
+  for (; n >= 4; n -= 4, f += 4, lines += 4 * kColumns) {
+    for (int64_t c = 0; c < kColumns; ++c) {
+      sums[c] = sums[c] + f[0] * lines[c] + f[1] * lines[kColumns + c] + f[2] * lines[2 * kColumns + c] +
+                f[3] * lines[3 * kColumns + c];
+    }
+  }
+  for (; n > 0; --n, ++f, lines += kColumns)
+    for (int64_t c = 0; c < kColumns; ++c) sums[c] += f[0] * lines[c];
+}
+
+/// sums := left * right over the whole depth, in its order; rows of `sums` are kColumns apart.
 void multiply(const Matrix& left, const Matrix& right, const Block& block, int64_t depth, Scratch& scratch) {
-  std::fill_n(scratch.sums.begin(), block.rows * block.columns, 0.0);
+  std::fill_n(scratch.sums.begin(), block.rows * kColumns, 0.0);
   for (int64_t first = 0; first < depth; first += kDepth) {
     const int64_t n = std::min(kDepth, depth - first);
-    left.read({block.row, block.rows, first, n}, scratch.left.data());
-    right.read({first, n, block.column, block.columns}, scratch.right.data());
-    for (int64_t r = 0; r < block.rows; ++r) {
-      double* sums = scratch.sums.data() + r * block.columns;
-      for (int64_t k = 0; k < n; ++k) {
-        const double factor = scratch.left[static_cast<size_t>(r * n + k)];
-        const double* line = scratch.right.data() + k * block.columns;
-        for (int64_t c = 0; c < block.columns; ++c) sums[c] += factor * line[c];
-      }
-    }
+    left.read({block.row, block.rows, first, n}, scratch.left.data(), n);
+    right.read({first, n, block.column, block.columns}, scratch.right.data(), kColumns);
+    for (int64_t r = 0; r < block.rows; ++r)
+      add_lines(scratch.left.data() + r * n, scratch.right.data(), n, scratch.sums.data() + r * kColumns);
   }
 }
 
@@ -91,10 +99,10 @@ void lora_product(const Checkpoint& weights, const LoraFactors& factors, const S
         const Block block{row, std::min(kRows, whole.row + whole.rows - row), column,
                           std::min(kColumns, whole.column + whole.columns - column)};
         multiply(left, right, block, factors.rank, scratch);
-        for (auto& sum : std::span(scratch.sums).first(static_cast<size_t>(block.rows * block.columns))) sum *= factors.scale;
+        for (auto& sum : std::span(scratch.sums).first(static_cast<size_t>(block.rows * kColumns))) sum *= factors.scale;
         for (int64_t r = 0; r < block.rows; ++r) {
           const auto n = static_cast<size_t>(block.columns);
-          const std::span<const double> sums(scratch.sums.data() + r * block.columns, n);
+          const std::span<const double> sums(scratch.sums.data() + r * kColumns, n);
           const auto place = static_cast<size_t>((row + r) * width + column - first) * sizeof(float);
           kernels::convert(Dtype::F64, std::as_bytes(sums), Dtype::F32, out.subspan(place, n * sizeof(float)));
         }
