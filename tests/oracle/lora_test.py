@@ -24,6 +24,7 @@ except ImportError as error:
     sys.exit(77)
 warnings.filterwarnings("ignore")
 transformers.utils.logging.disable_progress_bar()
+torch.set_num_threads(1)  # tiny models; threads that wait cost more than they do
 
 
 def taskvec(*arguments):
