@@ -1,5 +1,7 @@
 #include "cli/commands.h"
 #include "cli/common.h"
+#include "taskvec/edit/lora_sum.h"
+#include "taskvec/edit/match_names.h"
 
 #include <fmt/format.h>
 
@@ -9,10 +11,10 @@ namespace taskvec::cli {
 namespace {
 
 struct Arguments {
-  std::string expression, output, dtype, on_overflow = "report";
+  std::string expression, output, dtype, map, on_overflow = "report";
   std::vector<std::string> sources, coefficients;
   edit::PlanOptions options;
-  bool dry_run = false, force = false, json = false;
+  bool dry_run = false, force = false, json = false, as_lora = false;
 };
 
 edit::OnOverflow parse_on_overflow(const std::string& text) {
@@ -24,7 +26,12 @@ void run_edit(Arguments& arguments) {
   arguments.options.on_overflow = parse_on_overflow(arguments.on_overflow);
   arguments.options.coefficients = parse_coefficients(arguments.coefficients);
   if (!arguments.dtype.empty()) arguments.options.dtype = parse_dtype_option(arguments.dtype);
-  const auto plan = edit::plan(edit::parse(arguments.expression), open_sources(arguments.sources), arguments.options);
+  const auto expression = edit::parse(arguments.expression);
+  auto sources = open_sources(arguments.sources);
+  if (!arguments.map.empty())
+    for (const auto& [source, map] : edit::match_names(expression, sources, arguments.options.base, arguments.map))
+      fmt::print(stderr, "source '{}' is read with the name map {}\n", source, map);
+  const auto plan = edit::plan(expression, sources, arguments.options);
   if (arguments.dry_run) {
     fmt::print("{}", edit::describe(plan));
     return;
@@ -33,8 +40,8 @@ void run_edit(Arguments& arguments) {
     fail(ErrorCode::InvalidArgument, "give the output with -o PATH, or look at the plan with --dry-run");
   check_absent(arguments.output, arguments.force);
   for (const auto& warning : plan.warnings) fmt::print(stderr, "warning: {}\n", warning);
-  print_summary(edit::run(plan, arguments.output), arguments.output, arguments.json,
-                arguments.options.on_overflow == edit::OnOverflow::Saturate);
+  print_summary(arguments.as_lora ? edit::write_as_lora(plan, arguments.output) : edit::run(plan, arguments.output),
+                arguments.output, arguments.json, arguments.options.on_overflow == edit::OnOverflow::Saturate);
 }
 
 }  // namespace
@@ -56,6 +63,7 @@ void add_edit_command(CLI::App& app) {
   command->add_option("--dtype", arguments->dtype, "of the output's float tensors (default: the base's)");
   command->add_option("--base", arguments->options.base,
                       "source of config, tokenizer and non-float tensors (default: the first)");
+  command->add_option("--map", arguments->map, "bring sources under the base's names: auto, or a name map such as openai-clip");
   command->add_flag("--allow-missing", arguments->options.allow_missing, "copy tensors that some sources lack");
   command->add_flag("--allow-differing-integers", arguments->options.allow_differing_integers,
                     "take non-float tensors from the base");
@@ -64,6 +72,7 @@ void add_edit_command(CLI::App& app) {
                    "elements too large for the output's dtype: report, error or saturate")
       ->check(CLI::IsMember({"report", "error", "saturate"}));
   command->add_flag("--any-base", arguments->options.any_base, "add task vectors also to a model that is not their base");
+  command->add_flag("--as-lora", arguments->as_lora, "write a sum of LoRA adapters as an adapter, ranks concatenated");
   command->add_flag("--dry-run", arguments->dry_run, "check everything and print the plan; write nothing");
   command->add_flag("--force", arguments->force, "replace an existing output");
   command->add_flag("--json", arguments->json, "the summary as JSON");

@@ -1,6 +1,7 @@
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "taskvec/core/progress.h"
+#include "taskvec/formats/names.h"
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -48,11 +49,19 @@ void add_inspect_command(CLI::App& app) {
   auto* command =
       app.add_subcommand("inspect", "Show what a checkpoint holds: tensors, dtypes, sizes, metadata, how it was made");
   auto path = std::make_shared<std::string>();
+  auto map = std::make_shared<std::string>();
   auto json = std::make_shared<bool>(false);
   command->add_option("PATH", *path, "a checkpoint: a model folder, or a file of any format that taskvec reads")->required();
+  command->add_option("--map", *map,
+                      "show Hugging Face's names: auto, or a name map such as openai-clip (openai-clip:back: from them)");
   command->add_flag("--json", *json, "one JSON object on stdout");
   command->callback([=] {
-    const auto checkpoint = formats::open(*path);
+    auto checkpoint = formats::open(*path);
+    if (!map->empty()) {
+      checkpoint = *map == "auto" ? formats::guess_names(checkpoint) : formats::map_names(checkpoint, *map);
+      if (const auto used = formats::map_of(*checkpoint); *map == "auto")
+        fmt::print(stderr, "name map: {}\n", used.empty() ? "none changes a name" : used);
+    }
     *json ? print_json(*checkpoint) : print_text(*checkpoint);
   });
 }

@@ -2,6 +2,7 @@
 
 #include "taskvec/core/error.h"
 #include "taskvec/core/version.h"
+#include "taskvec/formats/names.h"
 
 #include <nlohmann/json.hpp>
 
@@ -46,9 +47,11 @@ class Reader {
 
 std::map<std::string, std::string> provenance(const Plan& plan, const std::vector<std::string>& fingerprints) {
   nlohmann::ordered_json sources = nlohmann::ordered_json::array();
-  for (size_t s = 0; s < plan.sources.size(); ++s)
+  for (size_t s = 0; s < plan.sources.size(); ++s) {
     sources.push_back(
         {{"name", plan.source_names[s]}, {"path", plan.sources[s]->path().string()}, {"fingerprint", fingerprints.at(s)}});
+    if (const auto map = formats::map_of(*plan.sources[s]); !map.empty()) sources.back()["map"] = map;
+  }
   nlohmann::ordered_json options{{"allow_missing", plan.options.allow_missing},
                                  {"allow_differing_integers", plan.options.allow_differing_integers}};
   if (plan.options.dtype) options["dtype"] = name(*plan.options.dtype);
@@ -73,7 +76,8 @@ Recorded read_provenance(const formats::Checkpoint& checkpoint) {
   Recorded recorded;
   recorded.expression = reader.value("taskvec.expression");
   for (const auto& source : reader.parsed(kSourcesKey, json::value_t::array))
-    recorded.sources.push_back({reader.text(source, "name"), reader.text(source, "path"), reader.text(source, "fingerprint")});
+    recorded.sources.push_back({reader.text(source, "name"), reader.text(source, "path"), reader.text(source, "fingerprint"),
+                                source.contains("map") ? reader.text(source, "map") : ""});
   const json coefficients = reader.parsed("taskvec.coefficients", json::value_t::object);
   for (const auto& [name, value] : coefficients.items()) {
     if (!value.is_number()) reader.refuse(fmt::format("coefficient '{}' is not a number", name));

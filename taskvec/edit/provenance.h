@@ -5,17 +5,18 @@
 namespace taskvec::edit {
 
 inline constexpr const char* kSourcesKey = "taskvec.sources";
+inline constexpr const char* kAsLoraKey = "taskvec.as_lora";  ///< in adapters that write_as_lora() wrote
 
 /// The metadata of a written checkpoint: what the base's says (transformers wants `format`), and how it was made:
-/// taskvec.expression, taskvec.coefficients, taskvec.sources (name, path, fingerprint), taskvec.base, taskvec.options and
-/// taskvec.version.
+/// taskvec.expression, taskvec.coefficients, taskvec.sources (name, path, fingerprint, name map), taskvec.base, taskvec.options
+/// and taskvec.version.
 /// @param fingerprints  of the plan's sources, in their order
 std::map<std::string, std::string> provenance(const Plan& plan, const std::vector<std::string>& fingerprints);
 
 /// An edit as a checkpoint's metadata tells it.
 struct Recorded {
   struct Source {
-    std::string name, path, fingerprint;
+    std::string name, path, fingerprint, map;  ///< map: of its names, "" where there was none
   };
   std::string expression;
   std::vector<Source> sources;

@@ -1,6 +1,7 @@
 #include "taskvec/core/error.h"
 #include "taskvec/edit/provenance.h"
 #include "taskvec/edit/sweep.h"
+#include "taskvec/formats/names.h"
 
 #include <algorithm>
 #include <mutex>
@@ -37,12 +38,18 @@ std::set<std::string> differing_headers(const Plan& replay, const formats::Check
 }  // namespace
 
 std::vector<std::string> reproduce(const formats::Checkpoint& checkpoint, const Bindings& overrides) {
+  // Its factors are no output of the executors.
+  if (checkpoint.manifest().metadata.contains(kAsLoraKey))
+    fail(ErrorCode::Unsupported, "{} was made with --as-lora; run that edit again and compare the files",
+         checkpoint.path().string());
   const Recorded recorded = read_provenance(checkpoint);
   Bindings bindings;
   std::vector<std::string> names;
   for (const auto& source : recorded.sources) {
     const auto moved = overrides.find(source.name);
-    bindings.insert_or_assign(source.name, moved == overrides.end() ? open_recorded(checkpoint, source) : moved->second);
+    auto found = moved == overrides.end() ? open_recorded(checkpoint, source) : moved->second;
+    if (!source.map.empty()) found = formats::map_names(std::move(found), source.map);
+    bindings.insert_or_assign(source.name, std::move(found));
     names.push_back(source.name);
   }
   for (const auto& [name, moved] : overrides)

@@ -113,7 +113,8 @@ class TensorRange {
 };
 
 /// Opens a checkpoint: a .safetensors file, a folder with model.safetensors or with model.safetensors.index.json, or an index
-/// file. The format is recognised by content, never by extension alone. Every rule of the format is checked before this returns.
+/// file, or a PEFT LoRA adapter's folder. The format is recognised by content, never by extension alone. Every rule of the format
+/// is checked before this returns.
 /// @throws Error{NotFound | Format | Io | Unsupported} naming the file, the tensor and the rule.
 std::shared_ptr<const Checkpoint> open(const std::filesystem::path& path);
 

@@ -1,6 +1,7 @@
 #include "taskvec/core/error.h"
 #include "taskvec/formats/gguf.h"
 #include "taskvec/formats/llama2c.h"
+#include "taskvec/formats/lora.h"
 #include "taskvec/formats/numpy.h"
 #include "taskvec/formats/safetensors.h"
 
@@ -55,6 +56,7 @@ std::shared_ptr<const Checkpoint> open_folder(const fs::path& folder) {
   const fs::path index = folder / "model.safetensors.index.json", lone = folder / "model.safetensors";
   if (fs::exists(lone)) return open_safetensors(folder, MappedFile::open(lone), sidecars(folder));
   if (fs::exists(index)) return open_sharded(folder, index, sidecars(folder));
+  if (is_lora(folder)) return open_lora(folder);
   std::vector<std::string> found;
   for (const auto& entry : fs::directory_iterator(folder)) found.push_back(entry.path().filename().string());
   std::sort(found.begin(), found.end());

@@ -126,5 +126,22 @@ TEST_F(CommandLine, ADryRunWritesNothing) {
   EXPECT_THAT(outcome.output, HasSubstr("0.75*a + 0.25*b"));
 }
 
+TEST_F(CommandLine, ASourceUnderOtherNamesIsMapped) {
+  formats::OutputLayout layout;
+  layout.tensors = {{"module.x.weight", {Dtype::F32, {2}}, 0}};
+  formats::CheckpointWriter(folder_ / "m.safetensors", layout).commit();
+  const std::string edit = "edit 'a + 0.5*(m - a)' -s a=a.safetensors -s m=m.safetensors -o out.safetensors";
+  EXPECT_THAT(run(edit).output, HasSubstr("tensor 'x.weight' is in a"));
+  EXPECT_THAT(run(edit + " --map auto").output, HasSubstr("source 'm' is read with the name map module"));
+  EXPECT_EQ(run("reproduce out.safetensors").status, 0);
+  EXPECT_THAT(run("inspect m.safetensors --map auto").output, HasSubstr(" x.weight"));
+}
+
+TEST_F(CommandLine, AsLoraNeedsAdapters) {
+  const Outcome outcome = run("edit '2*a' -s a=a.safetensors --as-lora -o out");
+  EXPECT_EQ(outcome.status, 2);
+  EXPECT_THAT(outcome.output, HasSubstr("not a LoRA adapter"));
+}
+
 }  // namespace
 }  // namespace taskvec
