@@ -1,4 +1,5 @@
 #include "taskvec/core/error.h"
+#include "taskvec/formats/pytorch.h"
 #include "taskvec/formats/safetensors.h"
 
 #include <fmt/ranges.h>
@@ -19,8 +20,8 @@ bool starts_with(std::span<const std::byte> bytes, std::string_view magic) {
 /// What a file that is no safetensors file looks like, "" when it looks like nothing known.
 std::string_view recognise(std::span<const std::byte> bytes) {
   if (starts_with(bytes, "GGUF")) return "a GGUF file";
-  if (starts_with(bytes, "PK\x03\x04")) return "a zip archive (a PyTorch checkpoint or npz?)";
-  if (starts_with(bytes, "\x80\x02") || starts_with(bytes, "\x80\x04")) return "a Python pickle (an old PyTorch checkpoint?)";
+  if (bytes.size() > 262 && starts_with(bytes.subspan(257), "ustar"))
+    return "a tar archive (a PyTorch checkpoint before 0.1.10?)";
   if (starts_with(bytes, "\x93NUMPY")) return "a numpy array";
   return "";
 }
@@ -54,12 +55,23 @@ std::shared_ptr<const Checkpoint> open_folder(const fs::path& folder) {
   const fs::path index = folder / "model.safetensors.index.json", lone = folder / "model.safetensors";
   if (fs::exists(lone)) return open_safetensors(folder, MappedFile::open(lone), sidecars(folder));
   if (fs::exists(index)) return open_sharded(folder, index, sidecars(folder));
+  if (const auto bin = folder / "pytorch_model.bin"; fs::exists(bin))
+    return open_pytorch(folder, MappedFile::open(bin), sidecars(folder));
+  if (const auto bins = folder / "pytorch_model.bin.index.json"; fs::exists(bins))
+    return open_pytorch_sharded(folder, bins, sidecars(folder));
   std::vector<std::string> found;
   for (const auto& entry : fs::directory_iterator(folder)) found.push_back(entry.path().filename().string());
   std::sort(found.begin(), found.end());
   if (found.size() > 8) found.resize(8);
   fail(ErrorCode::NotFound, "{} has neither model.safetensors nor model.safetensors.index.json; it holds: {}", folder.string(),
        found.empty() ? "nothing" : fmt::format("{}", fmt::join(found, ", ")));
+}
+
+std::shared_ptr<const Checkpoint> open_zip(const fs::path& path, std::shared_ptr<const MappedFile> file) {
+  const auto entries = read_zip_directory(*file);
+  if (is_pytorch(entries)) return open_pytorch(path, std::move(file), {});
+  fail(ErrorCode::Unsupported, "{} is a zip archive without data.pkl, so no PyTorch checkpoint; it holds {} files{}",
+       path.string(), entries.size(), entries.empty() ? "" : fmt::format(", the first is '{}'", entries.front().name));
 }
 
 }  // namespace
@@ -69,6 +81,8 @@ std::shared_ptr<const Checkpoint> open(const fs::path& path) {
   if (fs::is_directory(path, error)) return open_folder(path);
   auto file = MappedFile::open(path);
   const auto bytes = file->bytes();
+  if (is_zip(bytes)) return open_zip(path, std::move(file));
+  if (is_pickle(bytes)) return open_pytorch(path, std::move(file), {});
   if (const auto what = recognise(bytes); !what.empty())
     fail(ErrorCode::Unsupported, "{} is {}; taskvec reads safetensors, so convert it first", path.string(), what);
   if (!is_safetensors(bytes) && !bytes.empty() && bytes[0] == std::byte{'{'})
