@@ -14,8 +14,9 @@
 namespace taskvec::formats {
 namespace {
 
-constexpr int kMaxDepth = 64;                   // of nested dicts, lists and modules
-constexpr size_t kMaxVisits = size_t{1} << 23;  // a pickle that shares parts is a graph: a walk may be exponentially longer
+constexpr int kMaxDepth = 64;  // of nested dicts, lists and modules
+// A pickle that shares parts is a graph: a walk over it may be exponentially longer than the pickle.
+constexpr size_t kMaxVisits = size_t{1} << 22, kVisitsPerValue = 64;
 constexpr size_t kMaxName = 4096;
 constexpr int kMaxWrappings = 8;  // {"model": {"state_dict": ...}}
 constexpr size_t kMaxListed = 20;
@@ -91,12 +92,13 @@ class ObjectReader {
 
   void collect(PickleId root) {
     std::set<std::string, std::less<>> names;
+    const size_t max_visits = std::min(kMaxVisits, kVisitsPerValue * (pickle_.values.size() + kVisitsPerValue));
     visits_ = 0;
     std::vector<Visit> todo{{root, "", 0}};
     while (!todo.empty()) {
       const Visit visit = std::move(todo.back());
       todo.pop_back();
-      if (++visits_ > kMaxVisits || visit.depth > kMaxDepth) {
+      if (++visits_ > max_visits || visit.depth > kMaxDepth) {
         fail(ErrorCode::Format, "{}: '{}' is nested too deep, or shares parts too often; save a state dict", where_,
              visit.name.substr(0, 80));
       }
