@@ -107,8 +107,9 @@ class TensorRange {
   std::span<const std::byte> bytes_;
 };
 
-/// Opens a checkpoint: a .safetensors file, a folder with model.safetensors or with model.safetensors.index.json, or an index
-/// file. The format is recognised by content, never by extension alone. Every rule of the format is checked before this returns.
+/// Opens a checkpoint: a .safetensors file, a folder with model.safetensors or with model.safetensors.index.json, an index file,
+/// a file of PyTorch's (taskvec/formats/pytorch.h), or a folder with pytorch_model.bin or its index. The format is recognised by
+/// content, never by extension alone. Every rule of the format is checked before this returns.
 /// @throws Error{NotFound | Format | Io | Unsupported} naming the file, the tensor and the rule.
 std::shared_ptr<const Checkpoint> open(const std::filesystem::path& path);
 
