@@ -1,5 +1,5 @@
 # Every target first brings the machine to where it has to be (tools/setup: idempotent, quick when there is nothing to do).
-.PHONY: help setup build demo test bench core-only format clean
+.PHONY: help setup build demo test bench core-only fuzz format clean
 BUILD := build/release
 
 help:
@@ -8,6 +8,7 @@ help:
 	@echo 'make build      $(BUILD)/taskvec'
 	@echo 'make core-only  build and test the part that needs no libtorch'
 	@echo 'make bench      speed and memory beside the floor and beside other programs, as ratios'
+	@echo 'make fuzz       every parser of files against hostile bytes, SECONDS=60 each'
 	@echo 'make format     clang-format on every file'
 	@echo 'make setup      only the set-up: packages, libtorch, data sets, fonts'
 
@@ -38,6 +39,12 @@ core-only:
 	@cmake --preset core-only --log-level=WARNING >/dev/null
 	@cmake --build --preset core-only
 	@ctest --preset core-only -LE slow
+
+fuzz:
+	@tools/setup --fuzz
+	@cmake --preset fuzz --log-level=WARNING >/dev/null
+	@cmake --build --preset fuzz --target fuzz
+	@fuzz/run build/fuzz $(or $(SECONDS),60)
 
 format:
 	@git ls-files -co --exclude-standard -- '*.h' '*.cpp' | xargs clang-format -i

@@ -112,9 +112,9 @@ class TensorRange {
   std::span<const std::byte> bytes_;
 };
 
-/// Opens a checkpoint: a .safetensors file, a folder with model.safetensors or with model.safetensors.index.json, or an index
-/// file, or a PEFT LoRA adapter's folder. The format is recognised by content, never by extension alone. Every rule of the format
-/// is checked before this returns.
+/// Opens a checkpoint: a file of any format that docs/formats.md lists, a shard index, or a folder: a model's (model.safetensors
+/// or pytorch_model.bin, or their indexes) or a PEFT LoRA adapter's. The format is recognised by content, never by extension
+/// alone. Every rule of the format is checked before this returns.
 /// @throws Error{NotFound | Format | Io | Unsupported} naming the file, the tensor and the rule.
 std::shared_ptr<const Checkpoint> open(const std::filesystem::path& path);
 

@@ -3,6 +3,7 @@
 #include "taskvec/formats/llama2c.h"
 #include "taskvec/formats/lora.h"
 #include "taskvec/formats/numpy.h"
+#include "taskvec/formats/pytorch.h"
 #include "taskvec/formats/safetensors.h"
 
 #include <fmt/ranges.h>
@@ -22,8 +23,8 @@ bool starts_with(std::span<const std::byte> bytes, std::string_view magic) {
 
 /// What a file that is no safetensors file looks like, "" when it looks like nothing known.
 std::string_view recognise(std::span<const std::byte> bytes) {
-  if (starts_with(bytes, "PK\x03\x04")) return "a zip archive (a PyTorch checkpoint or npz?)";
-  if (starts_with(bytes, "\x80\x02") || starts_with(bytes, "\x80\x04")) return "a Python pickle (an old PyTorch checkpoint?)";
+  if (bytes.size() > 262 && starts_with(bytes.subspan(257), "ustar"))
+    return "a tar archive (a PyTorch checkpoint before 0.1.10?)";
   return "";
 }
 
@@ -57,12 +58,25 @@ std::shared_ptr<const Checkpoint> open_folder(const fs::path& folder) {
   if (fs::exists(lone)) return open_safetensors(folder, MappedFile::open(lone), sidecars(folder));
   if (fs::exists(index)) return open_sharded(folder, index, sidecars(folder));
   if (is_lora(folder)) return open_lora(folder);
+  if (const auto bin = folder / "pytorch_model.bin"; fs::exists(bin))
+    return open_pytorch(folder, MappedFile::open(bin), sidecars(folder));
+  if (const auto bins = folder / "pytorch_model.bin.index.json"; fs::exists(bins))
+    return open_pytorch_sharded(folder, bins, sidecars(folder));
   std::vector<std::string> found;
   for (const auto& entry : fs::directory_iterator(folder)) found.push_back(entry.path().filename().string());
   std::sort(found.begin(), found.end());
   if (found.size() > 8) found.resize(8);
   fail(ErrorCode::NotFound, "{} has neither model.safetensors nor model.safetensors.index.json; it holds: {}", folder.string(),
        found.empty() ? "nothing" : fmt::format("{}", fmt::join(found, ", ")));
+}
+
+std::shared_ptr<const Checkpoint> open_zip(const fs::path& path, std::shared_ptr<const MappedFile> file) {
+  const auto entries = read_zip_directory(*file);
+  if (is_pytorch(entries)) return open_pytorch(path, std::move(file), {});
+  if (is_npz(*file)) return open_npz(path, std::move(file));
+  fail(ErrorCode::Unsupported,
+       "{} is a zip archive, but neither of PyTorch (no data.pkl) nor of numpy (.npy files); it holds {} files{}", path.string(),
+       entries.size(), entries.empty() ? "" : fmt::format(", the first is '{}'", entries.front().name));
 }
 
 }  // namespace
@@ -74,7 +88,8 @@ std::shared_ptr<const Checkpoint> open(const fs::path& path) {
   const auto bytes = file->bytes();
   if (is_gguf(bytes)) return open_gguf(path, std::move(file));
   if (is_npy(bytes)) return open_npy(path, std::move(file));
-  if (is_npz(*file)) return open_npz(path, std::move(file));
+  if (is_zip(bytes)) return open_zip(path, std::move(file));
+  if (is_pickle(bytes)) return open_pytorch(path, std::move(file), {});
   if (is_llama2c(bytes)) return open_llama2c(path, std::move(file));
   if (const auto what = recognise(bytes); !what.empty())
     fail(ErrorCode::Unsupported, "{} is {}; taskvec reads safetensors, so convert it first", path.string(), what);

@@ -9,11 +9,10 @@
 #include <set>
 
 namespace taskvec::formats {
-namespace {
 
 namespace fs = std::filesystem;
 
-/// Shard file of each tensor, from the index. Shards are names of files beside it: an index cannot reach outside of its folder.
+// An index cannot reach outside of its folder.
 std::map<std::string, std::string> read_weight_map(const fs::path& index) {
   const auto json = nlohmann::json::parse(read_file(index), nullptr, /*allow_exceptions=*/false);
   if (json.is_discarded()) fail(ErrorCode::Format, "{} is not valid JSON", index.string());
@@ -32,6 +31,8 @@ std::map<std::string, std::string> read_weight_map(const fs::path& index) {
   if (map.empty()) fail(ErrorCode::Format, "{}: the weight_map names no tensors", index.string());
   return map;
 }
+
+namespace {
 
 std::set<std::string> shards_of(const std::map<std::string, std::string>& weight_map) {
   std::set<std::string> shards;
