@@ -21,7 +21,6 @@ bool starts_with(std::span<const std::byte> bytes, std::string_view magic) {
 
 /// What a file that is no safetensors file looks like, "" when it looks like nothing known.
 std::string_view recognise(std::span<const std::byte> bytes) {
-  if (starts_with(bytes, "PK\x03\x04")) return "a zip archive (a PyTorch checkpoint or npz?)";
   if (starts_with(bytes, "\x80\x02") || starts_with(bytes, "\x80\x04")) return "a Python pickle (an old PyTorch checkpoint?)";
   return "";
 }
@@ -63,6 +62,12 @@ std::shared_ptr<const Checkpoint> open_folder(const fs::path& folder) {
        found.empty() ? "nothing" : fmt::format("{}", fmt::join(found, ", ")));
 }
 
+std::shared_ptr<const Checkpoint> open_zip(const fs::path& path, std::shared_ptr<const MappedFile> file) {
+  if (is_npz(read_zip_directory(*file))) return open_npz(path, std::move(file));
+  fail(ErrorCode::Unsupported,
+       "{} is a zip archive (a PyTorch checkpoint?) of more than .npy arrays, which taskvec does not read", path.string());
+}
+
 }  // namespace
 
 std::shared_ptr<const Checkpoint> open(const fs::path& path) {
@@ -72,7 +77,7 @@ std::shared_ptr<const Checkpoint> open(const fs::path& path) {
   const auto bytes = file->bytes();
   if (is_gguf(bytes)) return open_gguf(path, std::move(file));
   if (is_npy(bytes)) return open_npy(path, std::move(file));
-  if (is_npz(*file)) return open_npz(path, std::move(file));
+  if (is_zip(bytes)) return open_zip(path, std::move(file));
   if (is_llama2c(bytes)) return open_llama2c(path, std::move(file));
   if (const auto what = recognise(bytes); !what.empty())
     fail(ErrorCode::Unsupported, "{} is {}; taskvec reads safetensors, so convert it first", path.string(), what);

@@ -4,7 +4,6 @@
 #include "taskvec/formats/checkpoint.h"
 
 #include <functional>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -31,6 +30,9 @@ std::string make_safetensors_header(std::vector<TensorEntry>& tensors, const std
 std::shared_ptr<const Checkpoint> open_safetensors(const std::filesystem::path& path, std::shared_ptr<const MappedFile> file,
                                                    std::vector<std::filesystem::path> sidecars);
 
+/// Shard file of each tensor, from an index. Shards are names of files beside it. @throws Error{Format}
+std::map<std::string, std::string> read_weight_map(const std::filesystem::path& index);
+
 /// The files that a model.safetensors.index.json names, as one checkpoint.
 std::shared_ptr<const Checkpoint> open_sharded(const std::filesystem::path& path, const std::filesystem::path& index,
                                                std::vector<std::filesystem::path> sidecars);
@@ -40,8 +42,5 @@ std::shared_ptr<const Checkpoint> open_sharded(const std::filesystem::path& path
 using ProblemReport = std::function<void(ErrorCode code, const std::string& problem)>;
 std::shared_ptr<const Checkpoint> open_sharded(const std::filesystem::path& path, const std::filesystem::path& index,
                                                std::vector<std::filesystem::path> sidecars, const ProblemReport& report);
-
-/// Names of the files that an index lists.
-std::set<std::string> shards_of(const std::filesystem::path& index);
 
 }  // namespace taskvec::formats

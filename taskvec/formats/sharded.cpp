@@ -8,11 +8,10 @@
 #include <set>
 
 namespace taskvec::formats {
-namespace {
 
 namespace fs = std::filesystem;
 
-/// Shard file of each tensor, from the index. Shards are names of files beside it: an index cannot reach outside of its folder.
+// An index cannot reach outside of its folder.
 std::map<std::string, std::string> read_weight_map(const fs::path& index) {
   const auto json = nlohmann::json::parse(read_file(index), nullptr, /*allow_exceptions=*/false);
   if (json.is_discarded()) fail(ErrorCode::Format, "{} is not valid JSON", index.string());
@@ -31,16 +30,6 @@ std::map<std::string, std::string> read_weight_map(const fs::path& index) {
   if (map.empty()) fail(ErrorCode::Format, "{}: the weight_map names no tensors", index.string());
   return map;
 }
-
-std::set<std::string> shards_of(const std::map<std::string, std::string>& weight_map) {
-  std::set<std::string> shards;
-  for (const auto& [name, shard] : weight_map) shards.insert(shard);
-  return shards;
-}
-
-}  // namespace
-
-std::set<std::string> shards_of(const fs::path& index) { return shards_of(read_weight_map(index)); }
 
 std::shared_ptr<const Checkpoint> open_safetensors(const fs::path& path, std::shared_ptr<const MappedFile> file,
                                                    std::vector<fs::path> sidecars) {
@@ -62,6 +51,8 @@ std::shared_ptr<const Checkpoint> open_sharded(const fs::path& path, const fs::p
 std::shared_ptr<const Checkpoint> open_sharded(const fs::path& path, const fs::path& index, std::vector<fs::path> sidecars,
                                                const ProblemReport& report) {
   const auto weight_map = read_weight_map(index);
+  std::set<std::string> shards;
+  for (const auto& [name, shard] : weight_map) shards.insert(shard);
 
   Manifest manifest;
   manifest.format = "sharded safetensors";
@@ -71,7 +62,7 @@ std::shared_ptr<const Checkpoint> open_sharded(const fs::path& path, const fs::p
   const auto problem = [&]<typename... Args>(ErrorCode code, fmt::format_string<Args...> format, Args&&... args) {
     report(code, fmt::format(format, std::forward<Args>(args)...));
   };
-  for (const auto& shard : shards_of(weight_map)) {
+  for (const auto& shard : shards) {
     const fs::path shard_path = index.parent_path() / shard;
     std::error_code error;
     if (!fs::exists(shard_path, error)) {
