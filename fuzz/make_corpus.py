@@ -16,6 +16,8 @@ import zipfile
 from collections import OrderedDict
 from pathlib import Path
 
+from array_seeds import FORMATS as ARRAY_FORMATS
+
 HOSTILE_SIZES = [0, 1, 2**31 - 1, 2**31, 2**32 - 1, 2**32, 2**63 - 1, 2**63, 2**64 - 1]
 HEADER_BYTES = 256  # of a file's start and end, where its sizes are
 STEP = 7            # every so many bytes one variation of a kind
@@ -137,6 +139,7 @@ def pytorch():
 
 
 FORMATS = {"safetensors": safetensors, "zip": zips, "pickle": pickles, "pytorch": pytorch}
+FORMATS |= ARRAY_FORMATS
 
 
 def hostile(data):

@@ -2,7 +2,6 @@
 
 #include "taskvec/core/error.h"
 #include "taskvec/core/parallel.h"
-#include "taskvec/formats/zip.h"
 
 #include <nlohmann/json.hpp>
 
@@ -160,9 +159,7 @@ constexpr std::string_view kExtension = ".npy";
 
 }  // namespace
 
-bool is_npz(const MappedFile& file) {
-  if (!is_zip(file.bytes())) return false;
-  const auto members = read_zip_directory(file);
+bool is_npz(std::span<const ZipEntry> members) {
   return !members.empty() && std::all_of(members.begin(), members.end(), [](const ZipEntry& member) {
     return member.name.ends_with(kExtension) && member.name.size() > kExtension.size();
   });

@@ -2,11 +2,12 @@
 
 #include "taskvec/formats/checkpoint.h"
 #include "taskvec/formats/npy_header.h"
+#include "taskvec/formats/zip.h"
 
 namespace taskvec::formats {
 
-/// Whether a file is a zip archive of nothing but .npy arrays. @throws as read_zip_directory()
-bool is_npz(const MappedFile& file);
+/// Whether a zip archive holds nothing but .npy arrays.
+bool is_npz(std::span<const ZipEntry> members);
 
 /// An archive of arrays; a tensor is named like its member, without ".npy". Arrays that are stored in C order are mapped; those
 /// in Fortran order are transposed as they are read; deflated ones are inflated, the last few of them kept in memory. The

@@ -73,7 +73,7 @@ std::shared_ptr<const Checkpoint> open_folder(const fs::path& folder) {
 std::shared_ptr<const Checkpoint> open_zip(const fs::path& path, std::shared_ptr<const MappedFile> file) {
   const auto entries = read_zip_directory(*file);
   if (is_pytorch(entries)) return open_pytorch(path, std::move(file), {});
-  if (is_npz(*file)) return open_npz(path, std::move(file));
+  if (is_npz(entries)) return open_npz(path, std::move(file));
   fail(ErrorCode::Unsupported,
        "{} is a zip archive, but neither of PyTorch (no data.pkl) nor of numpy (.npy files); it holds {} files{}", path.string(),
        entries.size(), entries.empty() ? "" : fmt::format(", the first is '{}'", entries.front().name));

@@ -59,6 +59,9 @@ void check(const fs::path& path, const OutputLayout::Tensor& tensor) {
   if (tensor.name.empty() || tensor.name.size() >= kGgufMaxTensorName)
     fail(ErrorCode::InvalidArgument, "{}: the name of tensor '{}' has {} bytes; GGUF allows 1 to {}; write .safetensors instead",
          path.string(), tensor.name, tensor.name.size(), kGgufMaxTensorName - 1);
+  if (tensor.name.find('\0') != tensor.name.npos)
+    fail(ErrorCode::InvalidArgument, "{}: a tensor's name holds a NUL, which GGUF forbids: '{}'", path.string(),
+         tensor.name.c_str());
   if (tensor.info.shape.size() > kGgufMaxDimensions)
     fail(ErrorCode::InvalidArgument, "{}: tensor '{}' has shape {}; GGUF allows {} dimensions; write .safetensors instead",
          path.string(), tensor.name, to_string(tensor.info.shape), kGgufMaxDimensions);

@@ -2,6 +2,7 @@
 #include "taskvec/core/parallel.h"
 #include "taskvec/formats/npy_header.h"
 #include "taskvec/formats/output_format.h"
+#include "taskvec/formats/zip.h"
 
 #include <zlib.h>
 #include <nlohmann/json.hpp>
@@ -98,7 +99,7 @@ void check_name(const fs::path& path, const std::string& tensor) {
   const fs::path name(tensor);
   const bool climbs = std::find(name.begin(), name.end(), "..") != name.end();
   if (tensor.empty() || name.is_absolute() || climbs || tensor.find_first_of(std::string("\0\\", 2)) != tensor.npos ||
-      tensor.size() + 4 > kFull16)
+      tensor.find(':') == 1 || tensor.size() + 4 > kMaxZipName)
     fail(ErrorCode::InvalidArgument, "{}: '{}' cannot be the name of a file in an archive; write .safetensors instead",
          path.string(), tensor);
 }

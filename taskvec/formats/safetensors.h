@@ -4,7 +4,6 @@
 #include "taskvec/formats/checkpoint.h"
 
 #include <functional>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -43,8 +42,5 @@ std::shared_ptr<const Checkpoint> open_sharded(const std::filesystem::path& path
 using ProblemReport = std::function<void(ErrorCode code, const std::string& problem)>;
 std::shared_ptr<const Checkpoint> open_sharded(const std::filesystem::path& path, const std::filesystem::path& index,
                                                std::vector<std::filesystem::path> sidecars, const ProblemReport& report);
-
-/// Names of the files that an index lists.
-std::set<std::string> shards_of(const std::filesystem::path& index);
 
 }  // namespace taskvec::formats

@@ -32,18 +32,6 @@ std::map<std::string, std::string> read_weight_map(const fs::path& index) {
   return map;
 }
 
-namespace {
-
-std::set<std::string> shards_of(const std::map<std::string, std::string>& weight_map) {
-  std::set<std::string> shards;
-  for (const auto& [name, shard] : weight_map) shards.insert(shard);
-  return shards;
-}
-
-}  // namespace
-
-std::set<std::string> shards_of(const fs::path& index) { return shards_of(read_weight_map(index)); }
-
 std::shared_ptr<const Checkpoint> open_safetensors(const fs::path& path, std::shared_ptr<const MappedFile> file,
                                                    std::vector<fs::path> sidecars) {
   auto header = read_safetensors_header(*file);
@@ -65,6 +53,8 @@ std::shared_ptr<const Checkpoint> open_sharded(const fs::path& path, const fs::p
 std::shared_ptr<const Checkpoint> open_sharded(const fs::path& path, const fs::path& index, std::vector<fs::path> sidecars,
                                                const ProblemReport& report) {
   const auto weight_map = read_weight_map(index);
+  std::set<std::string> shards;
+  for (const auto& [name, shard] : weight_map) shards.insert(shard);
 
   Manifest manifest;
   manifest.format = "sharded safetensors";
@@ -74,7 +64,7 @@ std::shared_ptr<const Checkpoint> open_sharded(const fs::path& path, const fs::p
   const auto problem = [&]<typename... Args>(ErrorCode code, fmt::format_string<Args...> format, Args&&... args) {
     report(code, fmt::format(format, std::forward<Args>(args)...));
   };
-  for (const auto& shard : shards_of(weight_map)) {
+  for (const auto& shard : shards) {
     const fs::path shard_path = index.parent_path() / shard;
     std::error_code error;
     if (!fs::exists(shard_path, error)) {

@@ -22,15 +22,15 @@ constexpr const char* kIndex = "model.safetensors.index.json";
 /// The index file that a path stands for, empty where it stands for none.
 fs::path index_of(const fs::path& path) {
   std::error_code error;
-  if (path.filename().string().ends_with(".index.json")) return path;
+  if (path.filename().string().ends_with(".safetensors.index.json")) return path;
   const fs::path index = path / kIndex;
   return fs::exists(index, error) && !fs::exists(path / "model.safetensors", error) ? index : fs::path();
 }
 
 /// Files that the index does not name: left over, or forgotten in it.
 void find_unused(const fs::path& index, std::vector<std::string>& problems) {
-  const std::set<std::string> shards = shards_of(index);
-  std::set<std::string> unused;
+  std::set<std::string> shards, unused;
+  for (const auto& [tensor, shard] : read_weight_map(index)) shards.insert(shard);
   for (const auto& entry : fs::directory_iterator(index.has_parent_path() ? index.parent_path() : fs::path(".")))
     if (entry.path().extension() == ".safetensors" && !shards.contains(entry.path().filename().string()))
       unused.insert(entry.path().filename().string());

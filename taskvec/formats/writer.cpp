@@ -34,6 +34,7 @@ struct Kind {
   std::string_view name, extension;
   const OutputFormat& (*format)();
 };
+/// In the order of the enumerators.
 constexpr std::array kKinds{Kind{Output::Folder, "folder", "", safetensors_output},
                             Kind{Output::Safetensors, "safetensors", ".safetensors", safetensors_output},
                             Kind{Output::Gguf, "gguf", ".gguf", gguf_output}, Kind{Output::Npz, "npz", ".npz", npz_output},

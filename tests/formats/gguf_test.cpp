@@ -88,6 +88,14 @@ TEST_F(GgufTest, AnyRangeOfAQuantisedTensorIsTheSameAsThatOfTheWhole) {
   }
 }
 
+TEST_F(GgufTest, VersionTwoIsReadToo) {
+  Builder builder;
+  builder.version = 2;
+  const auto file = open(write(builder.bytes(), "g"));
+  EXPECT_EQ(file->manifest().format, "GGUF v2");
+  EXPECT_EQ(file->entry("w").info, (TensorInfo{Dtype::F32, {1, 2}}));
+}
+
 TEST_F(GgufTest, MetadataBecomeText) {
   Builder builder;
   builder.metadata = {text("a") + raw(uint32_t{4}) + raw(uint32_t{7}),
@@ -143,6 +151,7 @@ TEST_F(GgufTest, WhatGgufCannotHoldIsRefusedWithTheFix) {
   EXPECT_THAT(refusal("w", {Dtype::F8_E4M3, {1}}), HasSubstr("use --dtype F32 or F16"));
   EXPECT_THAT(refusal("w", {Dtype::F32, {1, 1, 1, 1, 1}}), HasSubstr("shape [1, 1, 1, 1, 1]; GGUF allows 4 dimensions"));
   EXPECT_THAT(refusal(std::string(64, 'n'), {Dtype::F32, {1}}), HasSubstr("has 64 bytes; GGUF allows 1 to 63"));
+  EXPECT_THAT(refusal(std::string("a\0b", 3), {Dtype::F32, {1}}), HasSubstr("holds a NUL, which GGUF forbids"));
   EXPECT_TRUE(std::filesystem::is_empty(folder_));
 }
 

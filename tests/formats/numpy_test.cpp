@@ -116,7 +116,7 @@ TEST_F(NumpyTest, WhatNumpyLacksIsRefusedWithTheFix) {
   layout.tensors = {{"w", {Dtype::F32, {1}}}, {"v", {Dtype::F32, {1}}}};
   EXPECT_THAT(error_of([&] { CheckpointWriter(folder_ / "x.npy", layout); }),
               HasSubstr("a .npy file holds one array, not 2; write .npz instead"));
-  for (const std::string name : {"../w", "/w", "a/../../w", "a\\w", ""}) {
+  for (const std::string name : {"../w", "/w", "a/../../w", "a\\w", "c:w", ""}) {
     layout.tensors = {{name, {Dtype::F32, {1}}}};
     EXPECT_THAT(error_of([&] { CheckpointWriter(folder_ / "x.npz", layout); }), HasSubstr("cannot be the name of a file"))
         << name;

@@ -1,6 +1,7 @@
 #include "taskvec/formats/writer.h"
 
 #include "taskvec/formats/npy_header.h"
+#include "taskvec/formats/output_format.h"
 #include "tests/formats/file_test.h"
 
 #include <zlib.h>
@@ -114,6 +115,27 @@ TEST_F(WriterTest, MetadataTooLargeForAnNpzKeepWhatIsTaskvecs) {
   layout.metadata = {{"vocabulary", std::string(70000, 'x')}, {"taskvec.expression", "in"}};
   const std::string bytes = read_file(write(layout, "x.npz"));
   EXPECT_TRUE(bytes.ends_with(R"({"taskvec.expression":"in"})"));
+}
+
+TEST_F(WriterTest, AnNpzBeyondFourGigabytesHasZip64Sizes) {
+  constexpr int64_t kBig = int64_t{5} << 30;
+  OutputLayout layout;
+  layout.tensors = {{"a", {Dtype::U8, {kBig}}}, {"b", {Dtype::U8, {1}}}};
+  const FileLayout file = npz_output().lay_out("x.npz", layout.tensors, layout);
+  ASSERT_EQ(file.texts.size(), 3U);
+  EXPECT_GT(file.offsets[1], static_cast<uint64_t>(kBig));
+  const std::string& directory = file.texts[2].bytes;
+  const uint64_t size = file.offsets[0] + kBig - (30 + 5 + 20);  // array header and elements
+  EXPECT_EQ(number<uint64_t>(file.texts[0].bytes, 30 + 5 + 4), size);
+  EXPECT_EQ(number<uint32_t>(directory, 20), 0xFFFFFFFFU);
+  EXPECT_EQ(number<uint64_t>(directory, 46 + 5 + 4), size);
+  const size_t second = 46 + 5 + 4 + 16;
+  EXPECT_LT(number<uint32_t>(directory, second + 20), 200U);
+  EXPECT_EQ(number<uint32_t>(directory, second + 42), 0xFFFFFFFFU);
+  EXPECT_EQ(number<uint64_t>(directory, second + 46 + 5 + 4), file.texts[1].offset);
+  const size_t end64 = second + 46 + 5 + 4 + 8;
+  EXPECT_EQ(number<uint32_t>(directory, end64), 0x06064B50U);
+  EXPECT_EQ(number<uint64_t>(directory, end64 + 48), file.texts[2].offset);
 }
 
 TEST_F(WriterTest, AnNpzOfManyMembersHasZip64Records) {
