@@ -28,7 +28,13 @@ std::string_view recognise(std::span<const std::byte> bytes) {
   return "";
 }
 
-bool is_safetensors(std::span<const std::byte> bytes) { return bytes.size() > 8 && bytes[8] == std::byte{'{'}; }
+/// Before every other format: the length at the start may be any bytes, also another format's magic.
+bool is_safetensors(std::span<const std::byte> bytes) {
+  uint64_t length = 0;
+  if (bytes.size() <= sizeof length || bytes[8] != std::byte{'{'}) return false;
+  std::memcpy(&length, bytes.data(), sizeof length);
+  return length <= kMaxHeaderBytes;
+}
 
 /// Files that are weights or belong to another format; everything else of a model folder is carried along.
 bool is_weights(const fs::path& file) {
@@ -86,14 +92,16 @@ std::shared_ptr<const Checkpoint> open(const fs::path& path) {
   if (fs::is_directory(path, error)) return open_folder(path);
   auto file = MappedFile::open(path);
   const auto bytes = file->bytes();
+  if (is_safetensors(bytes)) return open_safetensors(path, std::move(file), {});
   if (is_gguf(bytes)) return open_gguf(path, std::move(file));
   if (is_npy(bytes)) return open_npy(path, std::move(file));
   if (is_zip(bytes)) return open_zip(path, std::move(file));
   if (is_pickle(bytes)) return open_pytorch(path, std::move(file), {});
   if (is_llama2c(bytes)) return open_llama2c(path, std::move(file));
   if (const auto what = recognise(bytes); !what.empty())
-    fail(ErrorCode::Unsupported, "{} is {}; taskvec reads safetensors, so convert it first", path.string(), what);
-  if (!is_safetensors(bytes) && !bytes.empty() && bytes[0] == std::byte{'{'})
+    fail(ErrorCode::Unsupported, "{} is {}, which taskvec does not read; docs/formats.md lists what it reads", path.string(),
+         what);
+  if (!bytes.empty() && bytes[0] == std::byte{'{'})
     return open_sharded(path, path, sidecars(path.parent_path().empty() ? "." : path.parent_path()));
   return open_safetensors(path, std::move(file), {});
 }

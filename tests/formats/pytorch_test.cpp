@@ -222,7 +222,7 @@ INSTANTIATE_TEST_SUITE_P(
 TEST_F(PytorchTest, OtherArchivesAndPicklesAreNamed) {
   ZipBuilder zip;
   zip.store("word/document.xml", "");
-  EXPECT_THAT(error_of(zip.bytes()), HasSubstr("is a zip archive without data.pkl"));
+  EXPECT_THAT(error_of(zip.bytes()), HasSubstr("neither of PyTorch (no data.pkl) nor of numpy"));
   EXPECT_THAT(error_of("\x80\4N."), HasSubstr("is a Python pickle that torch.save did not write"));
   EXPECT_THAT(error_of(std::string(257, 'a') + "ustar.."), HasSubstr("is a tar archive"));
 }

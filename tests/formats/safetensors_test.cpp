@@ -194,6 +194,13 @@ TEST_F(SafetensorsTest, AnIndexCannotReachOutOfItsFolder) {
   EXPECT_THAT(error_of(folder_ / "m"), HasSubstr("'../x.safetensors' is not the name of a file in the same folder"));
 }
 
+// A header of 640 bytes begins with 80 02, as a pickle does.
+TEST_F(SafetensorsTest, ALengthThatLooksLikeAnotherFormatsMagic) {
+  std::string json = R"({"x":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}})";
+  json.resize(640, ' ');
+  EXPECT_EQ(open(write(json, 1))->manifest().format, "safetensors");
+}
+
 TEST_F(SafetensorsTest, OtherFormatsAreNamed) {
   write_file_atomically(folder_ / "x", "GGUF....");
   EXPECT_THAT(error_of(folder_ / "x"), HasSubstr("GGUF version"));
