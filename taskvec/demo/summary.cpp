@@ -39,7 +39,7 @@ std::string summary(const Json& results, int width) {
     edits.row({"patch " + p["task"].get<std::string>(), report::coefficient(p["coefficient"]),
                change(p["patched_base"], p["patched"]), change(p["supported_base"], p["supported"])});
   }
-  text += fmt::format("\nSubtract to forget, interpolate to patch; of {}, {:.0f} and {:.0f} % must stay on val\n\n{}", control,
+  text += fmt::format("\nSubtract to forget, interpolate to patch\nkept of {} on val: {:.3g} and {:.3g} %\n\n{}", control,
                       settings["keep"].get<double>() * 100, settings["patch_keep"].get<double>() * 100, edits.text(width));
 
   report::Table sums({"one model for", "coefficient", "normalised"});
