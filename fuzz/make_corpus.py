@@ -6,6 +6,7 @@ usage: make_corpus.py FOLDER    writes FOLDER/<format>/*
 Needs nothing but Python. A new format is one function in FORMATS, which yields (name, bytes) of valid files.
 """
 
+import argparse
 import io
 import json
 import pickle
@@ -156,7 +157,9 @@ def hostile(data):
 
 
 def main():
-    folder = Path(sys.argv[1])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    folder = parser.parse_args().folder
     for format, files in FORMATS.items():
         (folder / format).mkdir(parents=True, exist_ok=True)
         for name, data in files():
