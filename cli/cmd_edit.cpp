@@ -62,7 +62,7 @@ void add_edit_command(CLI::App& app) {
   command->add_option("--set", arguments->coefficients, "the value of a coefficient: name=number");
   command->add_option("--dtype", arguments->dtype, "of the output's float tensors (default: the base's)");
   command->add_option("--base", arguments->options.base,
-                      "source of config, tokenizer and non-float tensors (default: the first)");
+                      "source of config, tokenizer and non-float tensors (default: the first that is a model)");
   command->add_option("--map", arguments->map, "bring sources under the base's names: auto, or a name map such as openai-clip");
   command->add_flag("--allow-missing", arguments->options.allow_missing, "copy tensors that some sources lack");
   command->add_flag("--allow-differing-integers", arguments->options.allow_differing_integers,

@@ -26,12 +26,12 @@ LADDER = {
     "data": ["bridge", "text"],
     "models": ["bridge"],
     "spectral": ["methods", "bridge"],
-    "train": ["models", "data", "report"],
-    "tangent": ["models", "train"],
+    "tangent": ["models"],
+    "train": ["models", "tangent", "data", "report"],
     "eval": ["models", "data", "edit", "train", "tangent", "search", "report"],
     "demo": ["eval", "train", "search", "report"],
     "patch": ["eval", "train", "search"],
-    "analysis": ["eval", "report"],
+    "analysis": ["tangent", "eval", "report"],
 }
 WITHOUT_LIBTORCH = {"core", "kernels", "formats", "edit", "methods", "search", "report", "text"}
 

@@ -13,7 +13,7 @@ namespace taskvec::cli {
 namespace {
 
 struct Arguments {
-  std::string model, split = "test", device = "cpu", predictions;
+  std::string model, split = "test", device = "cpu", predictions, mode = "auto", origin;
   std::vector<std::string> tasks, sources, coefficients;
   eval::EvalOptions options;
   bool verbose = false, json = false;
@@ -58,6 +58,9 @@ void run_eval(Arguments& arguments) {
   arguments.options.split = parse_split(arguments.split);
   eval::Evaluator evaluator(model.network(), model.folder(), arguments.options);
   const bridge::Params& params = model.apply();
+  if (auto origin = eval::linear_origin(model, eval::parse_mode(arguments.mode), arguments.origin)) {
+    evaluator.linearise(std::move(*origin));
+  }
 
   nlohmann::json all = nlohmann::json::object();
   report::Table table({"task", "accuracy", "95 % interval", "images", "split", "images/s"});
@@ -99,6 +102,7 @@ void add_eval_command(CLI::App& app) {
   command->add_option("--split", arguments->split, "train, val or test")->capture_default_str();
   command->add_option("--limit", arguments->options.limit, "at most so many images a task; 0: all")->capture_default_str();
   command->add_option("--batch", arguments->options.batch, "images at a time")->capture_default_str();
+  add_mode_options(*command, arguments->mode, arguments->origin);
   command->add_option("--device", arguments->device, "cpu, cuda or cuda:N")->capture_default_str();
   command->add_option("--predictions", arguments->predictions, "write every image's label and prediction, a JSON line each");
   command->add_flag("-v,--verbose", arguments->verbose, "every class too");

@@ -18,7 +18,7 @@ namespace {
 using nlohmann::ordered_json;
 
 struct Arguments {
-  std::string expression, maximize, minimize, output, base, device = "cpu";
+  std::string expression, maximize, minimize, output, base, device = "cpu", mode = "auto", origin;
   std::vector<std::string> sources, coefficients, axes, constraints, tasks;
   eval::EvalOptions options;
   bool json = false;
@@ -107,6 +107,10 @@ void run_search(const Arguments& arguments) {
   quiet.progress = false;
   eval::Evaluator evaluator(model.network(), model.folder(), quiet);
 
+  if (auto origin = eval::linear_origin(model, eval::parse_mode(arguments.mode), arguments.origin)) {
+    evaluator.linearise(std::move(*origin));
+  }
+
   int64_t points = 1;
   for (const search::Axis& axis : options.axes) points *= static_cast<int64_t>(axis.values.size());
   Progress progress("searching", points, "points");
@@ -175,6 +179,7 @@ void add_search_command(CLI::App& app) {
   command->add_option("-o,--output", arguments->output, "a folder for trials.jsonl");
   command->add_option("--limit", arguments->options.limit, "at most so many images a task; 0: all")->capture_default_str();
   command->add_option("--batch", arguments->options.batch, "images at a time")->capture_default_str();
+  add_mode_options(*command, arguments->mode, arguments->origin);
   command->add_option("--device", arguments->device, "cpu, cuda or cuda:N")->capture_default_str();
   command->add_flag("--json", arguments->json, "the result as JSON");
   add_threads_option(*command);

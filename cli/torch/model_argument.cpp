@@ -29,6 +29,17 @@ std::vector<data::Task> load_tasks(const std::vector<std::string>& names) {
   return tasks;
 }
 
+void add_mode_options(CLI::App& command, std::string& mode, std::string& origin) {
+  command
+      .add_option("--mode", mode,
+                  "standard: the network; linear, or posthoc: its linearisation at the base (docs/tangent.md); auto: as the "
+                  "sources were trained")
+      ->check(CLI::IsMember({"auto", "standard", "linear", "posthoc"}))
+      ->capture_default_str();
+  command.add_option("--origin", origin,
+                     "the model that is linearised (default: the one that the sources were trained from, or the base)");
+}
+
 data::Split parse_split(const std::string& text) {
   for (const data::Split split : {data::Split::Train, data::Split::Val, data::Split::Test}) {
     if (text == data::name(split)) return split;

@@ -1,7 +1,9 @@
 #pragma once
 
 #include "taskvec/data/task.h"
-#include "taskvec/eval/edited_clip.h"
+#include "taskvec/eval/mode.h"
+
+#include <CLI/CLI.hpp>
 
 namespace taskvec::cli {
 
@@ -10,6 +12,9 @@ eval::EditedClip open_model(const std::string& text, const std::vector<std::stri
                             const std::vector<std::string>& coefficients, const std::string& device);
 
 std::vector<data::Task> load_tasks(const std::vector<std::string>& names);
+
+/// --mode and --origin: how a model is evaluated (eval/mode.h).
+void add_mode_options(CLI::App& command, std::string& mode, std::string& origin);
 
 /// "train", "val" or "test". @throws Error{InvalidArgument} for anything else
 data::Split parse_split(const std::string& text);

@@ -70,8 +70,8 @@ Json finetuned_accuracy(Study& study) {
   return json;
 }
 
-/// Names of the image encoder's deeper half. Early layers hold strokes that every task shares: subtracted there, a task vector
-/// takes the control down with the target.
+/// Names of the image encoder's deeper half: subtracted there, a task vector costs the control less than everywhere
+/// (docs/results.md has both).
 std::string deeper_half(const models::ClipConfig& config) {
   std::string layers;
   for (int64_t layer = config.vision.num_hidden_layers / 2; layer < config.vision.num_hidden_layers; ++layer)

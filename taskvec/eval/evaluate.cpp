@@ -51,6 +51,18 @@ std::string text_fingerprint(const models::Clip& network, const bridge::Params& 
   fail(ErrorCode::Numeric, "task '{}': the features of sample {} are not finite; {}", task.name, sample, cause);
 }
 
+at::Device device_of(const bridge::Params& params) { return params.at("visual_projection.weight").device(); }
+
+/// The answers to features of the samples from `begin` on.
+void append_answers(TaskResult& result, const at::Tensor& features, const at::Tensor& head, const data::Task& task, int64_t begin,
+                    const bridge::Params& params) {
+  const at::Tensor finite = features.isfinite().all(1);
+  if (!finite.all().item<bool>()) not_finite(task, begin + finite.logical_not().nonzero()[0].item<int64_t>(), params);
+  const at::Tensor answers = train::classify(features, head).argmax(1).to(at::kInt).cpu().contiguous();
+  result.predictions.insert(result.predictions.end(), answers.const_data_ptr<int32_t>(),
+                            answers.const_data_ptr<int32_t>() + answers.numel());
+}
+
 }  // namespace
 
 struct Evaluator::State {
@@ -60,6 +72,7 @@ struct Evaluator::State {
   data::Preprocess preprocess;
   std::map<std::string, data::Loader> loaders;
   std::map<std::string, at::Tensor> heads;
+  std::optional<tangent::Linearized> linearized;  // what points are evaluated as, where it is not the network itself
 
   const data::Loader& loader(const data::Task& task, data::Split split) {
     const std::string key = task_key(task) + std::string(data::name(split));
@@ -74,11 +87,55 @@ struct Evaluator::State {
     if (heads.size() >= kHeadsKept) heads.clear();
     return heads[key] = train::zero_shot_head(network, params, folder, task).to(device);
   }
+
+  /// τ = point - θ0.
+  bridge::Params displacement(const bridge::Params& point) const {
+    return linearized->origin().map(
+        [&](const std::string& name, const at::Tensor& tensor) { return point.at(name) - tensor.to(point.at(name).device()); });
+  }
+
+  /// pixels -> image features at a point. Lifetime: as long as `params`.
+  std::function<at::Tensor(const at::Tensor&)> features_at(const bridge::Params& params) const {
+    if (!linearized) return [&](const at::Tensor& pixels) { return network.image_features(params, pixels); };
+    return [this, tau = displacement(params)](const at::Tensor& pixels) { return (*linearized)(tau, pixels); };
+  }
+
+  /// Calls use(begin, pixels) for the batches of a split in their order.
+  void for_each_batch(const data::Task& task, data::Split split, const at::Device& device,
+                      const std::function<void(int64_t, const at::Tensor&)>& use) {
+    const data::Loader& images = loader(task, split);
+    const int64_t n = images.size();
+    std::optional<Progress> progress;
+    if (options.progress) progress.emplace(fmt::format("{} ({})", task.name, data::name(split)), n, "images");
+    for (int64_t begin = 0; begin < n; begin += options.batch) {
+      std::vector<int64_t> indices(static_cast<size_t>(std::min(options.batch, n - begin)));
+      std::iota(indices.begin(), indices.end(), begin);
+      use(begin, images.images(indices).to(device));
+      if (progress) progress->add(static_cast<int64_t>(indices.size()));
+    }
+  }
+
+  /// Compares the predictions with the labels.
+  void finish(TaskResult& result, const data::Task& task, data::Split split) {
+    const data::Loader& images = loader(task, split);
+    result.task = task.name;
+    result.split = split;
+    result.per_class.resize(task.classes.size());
+    for (int64_t i = 0; i < images.size(); ++i) {
+      const int64_t label = images.dataset().label(i);
+      const bool right = label == result.predictions.at(static_cast<size_t>(i));
+      result.labels.push_back(static_cast<int32_t>(label));
+      for (Accuracy* accuracy : {&result.accuracy, &result.per_class.at(static_cast<size_t>(label))}) {
+        accuracy->correct += right;
+        ++accuracy->n;
+      }
+    }
+  }
 };
 
 Evaluator::Evaluator(const models::Clip& network, std::filesystem::path model_folder, EvalOptions options)
     : state_(std::make_unique<State>(
-          State{network, model_folder, options, data::Preprocess::open(model_folder, network.config().image_size), {}, {}})) {
+          State{network, model_folder, options, data::Preprocess::open(model_folder, network.config().image_size), {}, {}, {}})) {
   if (options.batch < 1) fail(ErrorCode::InvalidArgument, "a batch of {} images; expected at least 1", options.batch);
   if (options.limit < 0) fail(ErrorCode::InvalidArgument, "a limit of {} samples; expected 0 (all) or more", options.limit);
 }
@@ -99,40 +156,57 @@ TaskResult Evaluator::evaluate(const bridge::Params& given, const data::Task& ta
   const c10::InferenceMode inference;
   State& state = *state_;
   const bridge::Params params = in_float32(given);
-  const at::Device device = params.at("visual_projection.weight").device();
-  const data::Loader& loader = state.loader(task, split);
-  const at::Tensor head = state.head(params, task, device);
-
-  const int64_t n = loader.size();
+  const at::Tensor head = state.head(params, task, device_of(params));
   TaskResult result;
-  result.task = task.name;
-  result.split = split;
-  result.per_class.resize(task.classes.size());
-  std::optional<Progress> progress;
-  if (state.options.progress) progress.emplace(fmt::format("{} ({})", task.name, data::name(split)), n, "images");
+  state.loader(task, split);  // decodes before the clock starts
   Progress clock("", 0, "");
-  for (int64_t begin = 0; begin < n; begin += state.options.batch) {
-    std::vector<int64_t> indices(static_cast<size_t>(std::min(state.options.batch, n - begin)));
-    std::iota(indices.begin(), indices.end(), begin);
-    const at::Tensor features = state.network.image_features(params, loader.images(indices).to(device));
-    const at::Tensor finite = features.isfinite().all(1);
-    if (!finite.all().item<bool>()) not_finite(task, begin + finite.logical_not().nonzero()[0].item<int64_t>(), params);
-    const at::Tensor answers = train::classify(features, head).argmax(1).to(at::kInt).cpu().contiguous();
-    result.predictions.insert(result.predictions.end(), answers.const_data_ptr<int32_t>(),
-                              answers.const_data_ptr<int32_t>() + answers.numel());
-    if (progress) progress->add(static_cast<int64_t>(indices.size()));
-  }
+  const auto features = state.features_at(params);
+  state.for_each_batch(task, split, device_of(params), [&](int64_t begin, const at::Tensor& pixels) {
+    append_answers(result, features(pixels), head, task, begin, params);
+  });
   result.seconds = clock.seconds();
+  state.finish(result, task, split);
+  return result;
+}
 
-  for (int64_t i = 0; i < n; ++i) {
-    const int64_t label = loader.dataset().label(i);
-    const bool right = label == result.predictions[static_cast<size_t>(i)];
-    result.labels.push_back(static_cast<int32_t>(label));
-    for (Accuracy* accuracy : {&result.accuracy, &result.per_class.at(static_cast<size_t>(label))}) {
-      accuracy->correct += right;
-      ++accuracy->n;
-    }
+void Evaluator::linearise(bridge::Params origin) {
+  state_->linearized = tangent::image_encoder(state_->network, in_float32(origin));
+}
+
+std::string Evaluator::origin_fingerprint() const {
+  if (!linear()) return "";
+  Fingerprint print;
+  for (const auto& [name, tensor] : state_->linearized->origin()) {
+    print.update(name).update(bridge::view(tensor.cpu().contiguous()).bytes);
   }
+  return print.hex();
+}
+
+bool Evaluator::linear() const { return state_->linearized.has_value(); }
+
+tangent::AffineOutputs Evaluator::affine_outputs(const bridge::Params& point, std::span<const bridge::Params> directions,
+                                                 const data::Task& task, data::Split split) {
+  if (!linear()) fail(ErrorCode::InvalidArgument, "the network itself is not affine in its weights; linearise() it first");
+  const c10::InferenceMode inference;
+  std::vector<bridge::Params> all{state_->displacement(in_float32(point))};
+  all.insert(all.end(), directions.begin(), directions.end());
+  std::vector<std::vector<at::Tensor>> parts(all.size());  // of f_lin(point), then of each direction
+  state_->for_each_batch(task, split, device_of(point), [&](int64_t, const at::Tensor& pixels) {
+    const models::Dual value = state_->linearized->jvp(all, pixels);
+    parts[0].push_back(value.primal + value.tangents[0]);
+    for (size_t k = 1; k < all.size(); ++k) parts[k].push_back(value.tangents[k]);
+  });
+  models::Dual whole(at::cat(parts[0]));
+  for (size_t k = 1; k < all.size(); ++k) whole.tangents.push_back(at::cat(parts[k]));
+  return tangent::AffineOutputs(whole);
+}
+
+TaskResult Evaluator::score(const at::Tensor& features, const bridge::Params& given, const data::Task& task, data::Split split) {
+  const c10::InferenceMode inference;
+  const bridge::Params params = in_float32(given);
+  TaskResult result;
+  append_answers(result, features, state_->head(params, task, features.device()), task, 0, params);
+  state_->finish(result, task, split);
   return result;
 }
 

@@ -3,6 +3,7 @@
 #include "taskvec/data/dataset.h"
 #include "taskvec/eval/accuracy.h"
 #include "taskvec/models/clip.h"
+#include "taskvec/tangent/affine.h"
 
 #include <nlohmann/json_fwd.hpp>
 
@@ -42,6 +43,18 @@ class Evaluator {
   /// @throws Error{Numeric} naming task, sample and tensor when the features are not finite; Error as the loaders do
   TaskResult evaluate(const bridge::Params& params, const data::Task& task);
   TaskResult evaluate(const bridge::Params& params, const data::Task& task, data::Split split);
+
+  /// From here on a point is evaluated as the network's linearisation f_lin(x; point) around `origin`, θ0.
+  void linearise(bridge::Params origin);
+  bool linear() const;
+  std::string origin_fingerprint() const;  ///< of θ0; empty where points are the network itself
+
+  /// What f_lin says of a split's samples, as a function of coefficients: at `point` plus Σ c_k directions_k, from one pass over
+  /// the data. @throws Error{InvalidArgument} where this evaluates the network itself
+  tangent::AffineOutputs affine_outputs(const bridge::Params& point, std::span<const bridge::Params> directions,
+                                        const data::Task& task, data::Split split);
+  /// The answers to these image features [samples, dim], in the order of the split. @param params  the text encoder's
+  TaskResult score(const at::Tensor& features, const bridge::Params& params, const data::Task& task, data::Split split);
 
   /// Of the samples, for records.
   std::string fingerprint(const data::Task& task, data::Split split);

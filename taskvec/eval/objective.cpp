@@ -2,11 +2,11 @@
 
 #include "taskvec/core/error.h"
 #include "taskvec/core/fingerprint.h"
+#include "taskvec/eval/linear_sweep.h"
 
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <limits>
 
 namespace taskvec::eval {
 namespace {
@@ -31,16 +31,6 @@ std::vector<size_t> places(const std::vector<std::string>& coefficients, const s
   return places;
 }
 
-double accuracy_or_nan(Evaluator& evaluator, const bridge::Params& params, const data::Task& task, data::Split split) {
-  try {
-    return evaluator.evaluate(params, task, split).accuracy.value();
-  } catch (const Error& error) {
-    // Far out on a grid weights overflow; that is a bad point, not a failed search.
-    if (error.code() == ErrorCode::Numeric) return std::numeric_limits<double>::quiet_NaN();
-    throw;
-  }
-}
-
 /// What the metrics of a point depend on, coefficients aside.
 std::string search_key(const EditedClip& model, Evaluator& evaluator, const std::vector<data::Task>& tasks) {
   Fingerprint print;
@@ -51,6 +41,7 @@ std::string search_key(const EditedClip& model, Evaluator& evaluator, const std:
     // Only what was fixed; those on the grid are not in the options.
     print.update(fmt::format("\n{}={}", name, value));
   }
+  print.update(evaluator.origin_fingerprint());
   for (const data::Task& task : tasks) {
     print.update(fmt::format("\n{}\n{}\n{}\n{}", task.name, evaluator.fingerprint(task, data::Split::Val),
                              fmt::join(task.classes, "\t"), fmt::join(task.templates, "\t")));
@@ -79,13 +70,23 @@ search::Objective make_objective(EditedClip& model, Evaluator& evaluator, std::v
     fail(ErrorCode::InvalidArgument,
          "coefficients are never chosen on the test split; search on val and evaluate the choice on test");
   }
-  return [&model, &evaluator, tasks = std::move(tasks), split,
-          order = places(model.coefficients(), axes)](std::span<const double> point) -> search::Metrics {
-    std::vector<double> values;
-    for (const size_t place : order) values.push_back(point[place]);
-    const bridge::Params& params = model.apply(values);
+  const std::vector<size_t> order = places(model.coefficients(), axes);
+  const auto values = [order](std::span<const double> point) {
+    std::vector<double> picked;
+    for (const size_t place : order) picked.push_back(point[place]);
+    return picked;
+  };
+  if (evaluator.linear()) {
+    if (auto sweep = LinearSweep::make(model, evaluator, tasks, split)) {
+      return [sweep, values](std::span<const double> point) { return sweep->metrics(values(point)); };
+    }
+  }
+  return [&model, &evaluator, tasks = std::move(tasks), split, values](std::span<const double> point) -> search::Metrics {
+    const bridge::Params& params = model.apply(values(point));
     search::Metrics metrics;
-    for (const data::Task& task : tasks) metrics[task.name] = accuracy_or_nan(evaluator, params, task, split);
+    for (const data::Task& task : tasks) {
+      metrics[task.name] = accuracy_or_nan([&] { return evaluator.evaluate(params, task, split).accuracy; });
+    }
     return metrics;
   };
 }

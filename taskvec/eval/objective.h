@@ -14,7 +14,8 @@ Results evaluate_all(Evaluator& evaluator, const bridge::Params& params, const s
 /// The accuracies, by task name.
 search::Metrics metrics(const Results& results);
 
-/// Measures points of an expression: accuracy on every task, NaN where the network's features are not finite.
+/// Measures points of an expression: accuracy on every task, NaN where the network's features are not finite. In the tangent
+/// space (Evaluator::linearise) every point after the first costs a matrix product instead of a pass over the data.
 /// @param axes   the coefficients of the model in the order of the points
 /// @param split  Train or Val: nothing is chosen on test
 /// @throws Error{InvalidArgument} for the test split, an axis that is no coefficient (nearest suggested), a coefficient without

@@ -19,15 +19,18 @@ at::Tensor unfold(const at::Tensor& pixels, int64_t patch) {
 }
 
 /// Class token and patches with their positions, after the first layer norm: [batch, patches + 1, width].
-at::Tensor embed_image(const Weights& weights, const ClipConfig& config, const at::Tensor& pixels) {
+Dual embed_image(const Weights& weights, const ClipConfig& config, const at::Tensor& pixels) {
   const Weights embeddings = weights.in("embeddings");
-  const int64_t width = config.vision.hidden_size;
-  const at::Tensor kernel = embeddings("patch_embedding.weight").reshape({width, -1});
-  const at::Tensor positions = embeddings("position_embedding.weight");
-  const at::Tensor patches =
-      at::linear(unfold(pixels, config.patch_size), kernel) + positions.narrow(0, 1, positions.size(0) - 1);
-  const at::Tensor first = (embeddings("class_embedding") + positions.select(0, 0)).expand({pixels.size(0), 1, width});
-  return layer_norm(weights, "pre_layrnorm", at::cat({first, patches}, 1), config.vision.layer_norm_eps);
+  const int64_t width = config.vision.hidden_size, batch = pixels.size(0);
+  const auto flat = [&](const at::Tensor& t) { return t.reshape({width, -1}); };
+  const auto from = [](int64_t begin) { return [begin](const at::Tensor& t) { return t.slice(0, begin); }; };
+  const auto first_row = [&](const at::Tensor& t) { return t.select(0, 0); };
+  const auto repeat = [&](const at::Tensor& t) { return t.expand({batch, 1, width}); };
+  const Dual positions = embeddings("position_embedding.weight");
+  const Dual patches = linear(unfold(pixels, config.patch_size), linear_map(embeddings("patch_embedding.weight"), flat)) +
+                       linear_map(positions, from(1));
+  const Dual first = linear_map(embeddings("class_embedding") + linear_map(positions, first_row), repeat);
+  return layer_norm(weights, "pre_layrnorm", cat({first, patches}, 1), config.vision.layer_norm_eps);
 }
 
 void check_pixels(const at::Tensor& pixels, const ClipConfig& c) {
@@ -55,24 +58,27 @@ void check_ids(const at::Tensor& ids, const ClipConfig& c) {
 
 }  // namespace
 
-at::Tensor Clip::image_features(const bridge::Params& params, const at::Tensor& pixels) const {
+Dual Clip::image_features(const bridge::Params& params, std::span<const bridge::Params> directions,
+                          const at::Tensor& pixels) const {
   check_pixels(pixels, config_);
-  const Weights all{params, "", pixels.scalar_type()}, vision = all.in("vision_model");
-  at::Tensor x = embed_image(vision, config_, pixels);
+  const Weights all{params, directions, "", pixels.scalar_type()}, vision = all.in("vision_model");
+  Dual x = embed_image(vision, config_, pixels);
   const int64_t last = config_.vision.num_hidden_layers - 1;
   for (int64_t i = 0; i < last; ++i) x = transformer_block(vision.in(block_name(i)), config_.vision, x, false);
-  const at::Tensor class_token = at::zeros({x.size(0)}, x.options().dtype(at::kLong));
+  const at::Tensor class_token = at::zeros({pixels.size(0)}, pixels.options().dtype(at::kLong));
   x = transformer_block_at(vision.in(block_name(last)), config_.vision, x, class_token, false);
   x = layer_norm(vision, "post_layernorm", x, config_.vision.layer_norm_eps);
-  return at::linear(x, all("visual_projection.weight"));
+  return linear(x, all("visual_projection.weight"));
 }
 
-at::Tensor Clip::text_features(const bridge::Params& params, const at::Tensor& ids) const {
+Dual Clip::text_features(const bridge::Params& params, std::span<const bridge::Params> directions, const at::Tensor& ids) const {
   check_ids(ids, config_);
   const at::ScalarType given = params.at("text_projection.weight").scalar_type();
-  const Weights all{params, "", given == at::kDouble ? at::kDouble : at::kFloat}, text = all.in("text_model");
-  const at::Tensor positions = text("embeddings.position_embedding.weight").narrow(0, 0, ids.size(1));
-  at::Tensor x = at::embedding(text("embeddings.token_embedding.weight"), ids) + positions;
+  const Weights all{params, directions, "", given == at::kDouble ? at::kDouble : at::kFloat}, text = all.in("text_model");
+  const auto gather = [&](const at::Tensor& t) { return at::embedding(t, ids); };
+  const auto used = [&](const at::Tensor& t) { return t.narrow(0, 0, ids.size(1)); };
+  Dual x = linear_map(text("embeddings.token_embedding.weight"), gather) +
+           linear_map(text("embeddings.position_embedding.weight"), used);
   const int64_t last = config_.text.num_hidden_layers - 1;
   for (int64_t i = 0; i < last; ++i) x = transformer_block(text.in(block_name(i)), config_.text, x, true);
 
@@ -81,15 +87,15 @@ at::Tensor Clip::text_features(const bridge::Params& params, const at::Tensor& i
   const at::Tensor marked = config_.eos_token_id == kOldEos ? ids : (ids == config_.eos_token_id).to(at::kInt);
   x = transformer_block_at(text.in(block_name(last)), config_.text, x, marked.argmax(-1), true);
   x = layer_norm(text, "final_layer_norm", x, config_.text.layer_norm_eps);
-  return at::linear(x, all("text_projection.weight"));
+  return linear(x, all("text_projection.weight"));
 }
 
 std::vector<at::Tensor> Clip::vision_hidden_states(const bridge::Params& params, const at::Tensor& pixels) const {
   check_pixels(pixels, config_);
-  const Weights vision{params, "vision_model.", pixels.scalar_type()};
-  std::vector<at::Tensor> states{embed_image(vision, config_, pixels)};
+  const Weights vision{params, {}, "vision_model.", pixels.scalar_type()};
+  std::vector<at::Tensor> states{embed_image(vision, config_, pixels).primal};
   for (int64_t i = 0; i < config_.vision.num_hidden_layers; ++i) {
-    states.push_back(transformer_block(vision.in(block_name(i)), config_.vision, states.back(), false));
+    states.push_back(transformer_block(vision.in(block_name(i)), config_.vision, states.back(), false).primal);
   }
   return states;
 }

@@ -1,10 +1,12 @@
 #pragma once
 
+#include "taskvec/models/dual.h"
 #include "taskvec/models/network.h"
 
 #include <nlohmann/json_fwd.hpp>
 
 #include <filesystem>
+#include <span>
 
 namespace taskvec::models {
 
@@ -42,12 +44,21 @@ class Clip {
 
   /// @param pixels  [batch, channels, image_size, image_size], normalised, in the dtype of the parameters
   /// @return        [batch, projection_dim], not L2-normalised
-  at::Tensor image_features(const bridge::Params& params, const at::Tensor& pixels) const;
+  at::Tensor image_features(const bridge::Params& params, const at::Tensor& pixels) const {
+    return image_features(params, {}, pixels).primal;
+  }
   /// @param ids  [batch, length <= max_position_embeddings] int64. Causal; pooled at the first eos token (at the largest id for
   /// old
   ///             configs with eos_token_id 2, as transformers does).
   /// @return     [batch, projection_dim], not L2-normalised
-  at::Tensor text_features(const bridge::Params& params, const at::Tensor& ids) const;
+  at::Tensor text_features(const bridge::Params& params, const at::Tensor& ids) const {
+    return text_features(params, {}, ids).primal;
+  }
+
+  /// The same, with the derivatives along directions of weight space. @param directions  name -> tangent; names that one lacks
+  /// do not move.
+  Dual image_features(const bridge::Params& params, std::span<const bridge::Params> directions, const at::Tensor& pixels) const;
+  Dual text_features(const bridge::Params& params, std::span<const bridge::Params> directions, const at::Tensor& ids) const;
   /// Hidden states after each block, for tests and analysis; element 0 is after the embedding and pre layer norm.
   std::vector<at::Tensor> vision_hidden_states(const bridge::Params& params, const at::Tensor& pixels) const;
 

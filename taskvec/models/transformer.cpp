@@ -1,92 +1,106 @@
 #include "taskvec/models/transformer.h"
 
-#include <array>
-
 namespace taskvec::models {
 namespace {
 
 struct Linear {
-  at::Tensor weight, bias;
+  Dual weight, bias;
 };
 
-Linear linear(const Weights& weights, std::string_view name) {
+Linear affine(const Weights& weights, std::string_view name) {
   const Weights own = weights.in(name);
   return {own("weight"), own("bias")};
 }
 
-at::Tensor apply(const Linear& layer, const at::Tensor& x) { return at::linear(x, layer.weight, layer.bias); }
+Dual apply(const Linear& layer, const Dual& x) { return linear(x, layer.weight, layer.bias); }
 
 /// One matrix product instead of several: at CLIP's sizes copying the weights costs less than it saves.
 Linear stack(const Weights& weights, std::initializer_list<const char*> names) {
-  std::vector<at::Tensor> matrices, biases;
+  std::vector<Dual> matrices, biases;
   for (const char* name : names) {
-    const Linear layer = linear(weights, name);
+    const Linear layer = affine(weights, name);
     matrices.push_back(layer.weight);
     biases.push_back(layer.bias);
   }
-  return {at::cat(matrices), at::cat(biases)};
+  return {cat(matrices), cat(biases)};
 }
 
-/// [batch, length, parts * width] -> parts of [batch, heads, length, width / heads], views.
-std::vector<at::Tensor> heads(const at::Tensor& x, int64_t parts, int64_t count) {
-  return x.view({x.size(0), x.size(1), parts, count, -1}).permute({2, 0, 3, 1, 4}).unbind(0);
+/// The index-th part of [batch, length, parts * width] as [batch, heads, length, width / heads], a view.
+Dual heads(const Dual& x, int64_t index, int64_t parts, int64_t count) {
+  return linear_map(x, [&](const at::Tensor& t) {
+    return t.view({t.size(0), t.size(1), parts, count, -1}).select(2, index).transpose(1, 2);
+  });
 }
 
-at::Tensor mlp(const Weights& weights, Activation act, const at::Tensor& x) {
-  Linear fc1 = linear(weights, "fc1"), fc2 = linear(weights, "fc2");
+/// [batch, heads, length, width / heads] -> [batch, length, width].
+Dual join(const Dual& x) {
+  return linear_map(x, [](const at::Tensor& t) { return t.transpose(1, 2).reshape({t.size(0), t.size(2), -1}); });
+}
+
+Dual mlp(const Weights& weights, Activation act, const Dual& x) {
+  Linear fc1 = affine(weights, "fc1"), fc2 = affine(weights, "fc2");
   switch (act) {
     case Activation::QuickGelu: {
       // h * sigmoid(a h) = silu(a h) / a. Scaling the small weights instead of the large activations leaves one fused pass over
       // these.
       constexpr double kSlope = 1.702;
-      fc1 = {fc1.weight * kSlope, fc1.bias * kSlope};
-      fc2.weight = fc2.weight * (1 / kSlope);
-      return apply(fc2, at::silu(apply(fc1, x)));
+      fc1 = {scaled(fc1.weight, kSlope), scaled(fc1.bias, kSlope)};
+      fc2.weight = scaled(fc2.weight, 1 / kSlope);
+      return apply(fc2, silu(apply(fc1, x)));
     }
-    case Activation::Gelu: return apply(fc2, at::gelu(apply(fc1, x)));
-    case Activation::GeluTanh: return apply(fc2, at::gelu(apply(fc1, x), "tanh"));
+    case Activation::Gelu: return apply(fc2, gelu(apply(fc1, x), "none"));
+    case Activation::GeluTanh: return apply(fc2, gelu(apply(fc1, x), "tanh"));
   }
   return {};
 }
 
-at::Tensor second_half(const Weights& weights, const ClipTowerConfig& config, const at::Tensor& x) {
+Dual second_half(const Weights& weights, const ClipTowerConfig& config, const Dual& x) {
   return x + mlp(weights.in("mlp"), config.hidden_act, layer_norm(weights, "layer_norm2", x, config.layer_norm_eps));
 }
 
 }  // namespace
 
-at::Tensor layer_norm(const Weights& weights, std::string_view name, const at::Tensor& x, double eps) {
-  const Linear affine = linear(weights, name);
-  return at::layer_norm(x, {x.size(-1)}, affine.weight, affine.bias, eps);
+Dual Weights::operator()(std::string_view name) const {
+  const std::string full = prefix + std::string(name);
+  Dual result(params.at(full).to(dtype));
+  for (const bridge::Params& direction : directions) {
+    const at::Tensor* tangent = direction.find(full);
+    result.tangents.push_back(tangent != nullptr ? tangent->to(dtype) : at::Tensor());
+  }
+  return result;
 }
 
-at::Tensor transformer_block(const Weights& weights, const ClipTowerConfig& config, const at::Tensor& x, bool causal) {
-  const Weights attention = weights.in("self_attn");
-  const at::Tensor normed = layer_norm(weights, "layer_norm1", x, config.layer_norm_eps);
-  const at::Tensor qkv = apply(stack(attention, {"q_proj", "k_proj", "v_proj"}), normed);
-  const std::vector<at::Tensor> parts = heads(qkv, 3, config.num_attention_heads);
-  const at::Tensor mixed = at::scaled_dot_product_attention(parts[0], parts[1], parts[2], {}, 0.0, causal);
-  const at::Tensor joined = mixed.transpose(1, 2).reshape(x.sizes());
-  return second_half(weights, config, x + apply(linear(attention, "out_proj"), joined));
+Dual layer_norm(const Weights& weights, std::string_view name, const Dual& x, double eps) {
+  const Linear scale = affine(weights, name);
+  return layer_norm(x, scale.weight, scale.bias, eps);
 }
 
-at::Tensor transformer_block_at(const Weights& weights, const ClipTowerConfig& config, const at::Tensor& x,
-                                const at::Tensor& positions, bool causal) {
-  const Weights attention = weights.in("self_attn");
-  const int64_t batch = x.size(0), length = x.size(1), width = x.size(2);
+Dual transformer_block(const Weights& weights, const ClipTowerConfig& config, const Dual& x, bool causal) {
+  const Weights own = weights.in("self_attn");
+  const int64_t count = config.num_attention_heads;
+  const Dual qkv =
+      apply(stack(own, {"q_proj", "k_proj", "v_proj"}), layer_norm(weights, "layer_norm1", x, config.layer_norm_eps));
+  const Dual mixed = attention(heads(qkv, 0, 3, count), heads(qkv, 1, 3, count), heads(qkv, 2, 3, count), {}, causal);
+  return second_half(weights, config, x + apply(affine(own, "out_proj"), join(mixed)));
+}
+
+Dual transformer_block_at(const Weights& weights, const ClipTowerConfig& config, const Dual& x, const at::Tensor& positions,
+                          bool causal) {
+  const Weights own = weights.in("self_attn");
+  const int64_t batch = x.primal.size(0), length = x.primal.size(1), width = x.primal.size(2), count = config.num_attention_heads;
   const at::Tensor rows = at::arange(batch, positions.options()) * length + positions;
-  const auto pick = [&](const at::Tensor& all) { return all.reshape({batch * length, width}).index_select(0, rows); };
+  const auto pick = [&](const Dual& all) {
+    return linear_map(all, [&](const at::Tensor& t) { return t.reshape({batch * length, width}).index_select(0, rows); });
+  };
 
-  const at::Tensor normed = layer_norm(weights, "layer_norm1", x, config.layer_norm_eps);
-  const at::Tensor kv = apply(stack(attention, {"k_proj", "v_proj"}), normed);
-  const std::vector<at::Tensor> parts = heads(kv, 2, config.num_attention_heads);
-  const at::Tensor query = apply(linear(attention, "q_proj"), pick(normed)).view({batch, 1, width});
+  const Dual normed = layer_norm(weights, "layer_norm1", x, config.layer_norm_eps);
+  const Dual kv = apply(stack(own, {"k_proj", "v_proj"}), normed);
+  const Dual query = linear_map(apply(affine(own, "q_proj"), pick(normed)), [](const at::Tensor& t) { return t.unsqueeze(1); });
   std::optional<at::Tensor> mask;
   if (causal) mask = (at::arange(length, positions.options()) <= positions.unsqueeze(1)).view({batch, 1, 1, length});
-  const at::Tensor mixed =
-      at::scaled_dot_product_attention(heads(query, 1, config.num_attention_heads)[0], parts[0], parts[1], mask);
-  const at::Tensor joined = mixed.reshape({batch, width});
-  return second_half(weights, config, pick(x) + apply(linear(attention, "out_proj"), joined));
+  const Dual mixed = attention(heads(query, 0, 1, count), heads(kv, 0, 2, count), heads(kv, 1, 2, count), mask, false);
+  const Dual joined = linear_map(mixed, [&](const at::Tensor& t) { return t.reshape({batch, width}); });
+  return second_half(weights, config, pick(x) + apply(affine(own, "out_proj"), joined));
 }
 
 }  // namespace taskvec::models

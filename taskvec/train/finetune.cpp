@@ -2,6 +2,7 @@
 
 #include "taskvec/bridge/device.h"
 #include "taskvec/core/error.h"
+#include "taskvec/core/glob.h"
 #include "taskvec/core/progress.h"
 #include "taskvec/core/version.h"
 #include "taskvec/train/head.h"
@@ -36,22 +37,25 @@ void check(const FinetuneOptions& o) {
 }
 
 json asked(const models::ClipModel& model, const data::Task& task, const data::Dataset& data, const FinetuneOptions& o) {
-  return {{"command", "finetune"},
-          {"model", model.checkpoint->fingerprint()},
-          {"task", task.name},
-          {"classes", task.classes},
-          {"templates", task.templates},
-          {"split", data::name(data::Split::Train)},
-          {"data", data.fingerprint()},
-          {"steps", o.steps},
-          {"batch", o.batch},
-          {"warmup", o.warmup},
-          {"learning_rate", o.learning_rate},
-          {"weight_decay", o.weight_decay},
-          {"clip", o.clip},
-          {"label_smoothing", o.label_smoothing},
-          {"seed", o.seed},
-          {"save_steps", o.save_steps}};
+  json asked = {{"command", "finetune"},
+                {"model", model.checkpoint->fingerprint()},
+                {"task", task.name},
+                {"classes", task.classes},
+                {"templates", task.templates},
+                {"split", data::name(data::Split::Train)},
+                {"data", data.fingerprint()},
+                {"steps", o.steps},
+                {"batch", o.batch},
+                {"warmup", o.warmup},
+                {"learning_rate", o.learning_rate},
+                {"weight_decay", o.weight_decay},
+                {"clip", o.clip},
+                {"label_smoothing", o.label_smoothing},
+                {"seed", o.seed},
+                {"save_steps", o.save_steps}};
+  if (o.mode != Mode::Standard) asked["mode"] = name(o.mode);
+  if (o.only != "*") asked["only"] = o.only;
+  return asked;
 }
 
 std::map<std::string, std::string> provenance(const models::ClipModel& model, const data::Task& task, const FinetuneOptions& o,
@@ -59,16 +63,48 @@ std::map<std::string, std::string> provenance(const models::ClipModel& model, co
   return {{"taskvec.command", "finetune"},
           {"taskvec.version", std::string(version())},
           {"taskvec.finetuned_from", model.checkpoint->fingerprint()},
+          {"taskvec.mode", std::string(name(o.mode))},
           {"taskvec.task", task.name},
           {"taskvec.seed", std::to_string(o.seed)},
           {"taskvec.steps", std::to_string(step)}};
 }
 
-/// The image encoder as leaf tensors of our own, in float32.
-bridge::Params trainable(const bridge::Params& params, at::Device device) {
-  return params.filter(models::Clip::is_image_encoder).map([&](const std::string&, const at::Tensor& tensor) {
-    return tensor.to(device, at::kFloat, /*non_blocking=*/false, /*copy=*/true).requires_grad_();
+/// The image encoder in float32, in memory of our own; what moves are leaves that require gradients.
+bridge::Params image_encoder(const bridge::Params& params, at::Device device, const Glob& only) {
+  return params.filter(models::Clip::is_image_encoder).map([&](const std::string& name, const at::Tensor& tensor) {
+    return tensor.to(device, at::kFloat, /*non_blocking=*/false, /*copy=*/true).requires_grad_(only.matches(name));
   });
+}
+
+bridge::Params moving(const bridge::Params& encoder, const std::string& pattern) {
+  bridge::Params result;
+  for (const auto& [name, tensor] : encoder) {
+    if (tensor.requires_grad()) result.add(name, tensor);
+  }
+  if (result.size() == 0) {
+    fail(ErrorCode::InvalidArgument,
+         "--only '{}' leaves no parameter of the image encoder to train; 'taskvec inspect' lists their names", pattern);
+  }
+  return result;
+}
+
+/// The gradients of a batch at a point of weight space, for the parameters that move.
+using Step = std::function<Gradients(const at::Tensor& pixels, const at::Tensor& labels)>;
+
+Step make_step(const models::ClipModel& model, const bridge::Params& encoder, const bridge::Params& moves, const at::Tensor& head,
+               const FinetuneOptions& o) {
+  if (o.mode == Mode::Standard) {
+    return [&, head](const at::Tensor& pixels, const at::Tensor& labels) {
+      return image_encoder_gradients(model.network, encoder, pixels, labels, head, o.label_smoothing);
+    };
+  }
+  const auto copies = [](const std::string&, const at::Tensor& tensor) { return tensor.detach().clone(); };
+  return [&, head, network = tangent::image_encoder(model.network, encoder.map(copies))](const at::Tensor& pixels,
+                                                                                         const at::Tensor& labels) {
+    const bridge::Params tau =
+        moves.map([&](const std::string& name, const at::Tensor& tensor) { return tensor.detach() - network.origin().at(name); });
+    return linear_gradients(network, tau, pixels, labels, head, o.label_smoothing);
+  };
 }
 
 /// What goes to disk: the trained tensors in the dtypes that the model came in.
@@ -83,8 +119,8 @@ bridge::Params stored(const bridge::Params& encoder, const bridge::Params& origi
   });
 }
 
-bridge::Params with_state(const bridge::Params& encoder, const AdamW& optimiser) {
-  bridge::Params all = encoder;
+bridge::Params with_state(const bridge::Params& moves, const AdamW& optimiser) {
+  bridge::Params all = moves;
   for (const auto& [name, tensor] : optimiser.state()) all.add(name, tensor);
   return all;
 }
@@ -118,13 +154,14 @@ void train(const Job& job) {
   const FinetuneOptions& o = job.options;
   const at::Device device = bridge::parse_device(o.device);
   const at::Tensor head = zero_shot_head(job.model.network, job.model.params, job.model.path, job.task).to(device);
-  const bridge::Params encoder = trainable(job.model.params, device);
-  AdamW optimiser(encoder, {.weight_decay = o.weight_decay, .clip = o.clip});
+  const bridge::Params encoder = image_encoder(job.model.params, device, Glob(o.only)), moves = moving(encoder, o.only);
+  const Step gradients = make_step(job.model, encoder, moves, head, o);  // linear: around the point before any step is restored
+  AdamW optimiser(moves, {.weight_decay = o.weight_decay, .clip = o.clip});
 
   int64_t step = 0;
   if (const auto snapshot = job.run.resume()) {
     const at::NoGradGuard no_grad;
-    for (const auto& [name, tensor] : encoder) tensor.copy_(snapshot->state.at(name));
+    for (const auto& [name, tensor] : moves) tensor.copy_(snapshot->state.at(name));
     optimiser.restore(snapshot->state);
     step = snapshot->step;
   }
@@ -136,7 +173,7 @@ void train(const Job& job) {
   while (step < o.steps) {
     const std::vector<int64_t> batch = order.indices(step);
     const at::Tensor pixels = job.loader.images(batch).to(device), labels = job.loader.labels(batch).to(device);
-    Gradients result = image_encoder_gradients(job.model.network, encoder, pixels, labels, head, o.label_smoothing);
+    Gradients result = gradients(pixels, labels);
     const double rate = cosine_schedule(o.learning_rate, step, o.steps, o.warmup);
     const double norm = optimiser.step(std::move(result.grads), rate);
     ++step;
@@ -147,7 +184,7 @@ void train(const Job& job) {
       job.run.save_checkpoint(step, stored(encoder, job.model.params, job.run.path()), provenance(job.model, job.task, o, step),
                               *job.model.checkpoint);
     }
-    if (step % o.resume_every == 0 && step < o.steps) job.run.snapshot(step, with_state(encoder, optimiser));
+    if (step % o.resume_every == 0 && step < o.steps) job.run.snapshot(step, with_state(moves, optimiser));
     if (progress) {
       progress->note(fmt::format("loss {:.3f}", result.loss));
       progress->add(1);
@@ -159,6 +196,8 @@ void train(const Job& job) {
 }
 
 }  // namespace
+
+std::string_view name(Mode mode) { return mode == Mode::Standard ? "standard" : "linear"; }
 
 FinetuneResult finetune(const fs::path& model_path, const data::Task& task, const fs::path& output,
                         const FinetuneOptions& options) {

@@ -6,11 +6,18 @@
 #include <filesystem>
 #include <functional>
 #include <string>
+#include <string_view>
 
 namespace taskvec::train {
 
+/// What is trained: the network, or its linearisation at the model that training starts from (taskvec/tangent).
+enum class Mode { Standard, Linear };
+std::string_view name(Mode mode);  ///< "standard", "linear"
+
 /// The papers' recipe; the defaults are theirs scaled for the pocket model (experiments: AdamW, cosine with warm-up, clip 1.0).
 struct FinetuneOptions {
+  Mode mode = Mode::Standard;
+  std::string only = "*";  ///< glob of the parameters that move, e.g. "*.self_attn.*"
   int64_t steps = 300, batch = 128, warmup = 20;
   double learning_rate = 3e-4, weight_decay = 0.1, clip = 1.0, label_smoothing = 0.0;
   uint64_t seed = 0;
@@ -32,6 +39,9 @@ struct FinetuneResult {
 /// Fine-tunes the image encoder of a CLIP on the train split of a task under its frozen zero-shot head and writes `output` as a
 /// complete Hugging Face folder with run.json and metrics.jsonl, in the dtypes of the model. Killed runs resume from their last
 /// snapshot with the same bytes as a run without interruption (same machine and thread count). Trains in float32.
+///
+/// In linear mode θ0 + τ is trained as f_lin(x; θ0 + τ) and written as an ordinary checkpoint whose metadata say so:
+/// taskvec.mode = linear, taskvec.finetuned_from = the fingerprint of θ0.
 /// @throws Error{Numeric} when the loss is not finite (naming the step), Error{InvalidArgument} for options out of range and for
 /// an
 ///         output folder that holds something else, Error as the loaders do.

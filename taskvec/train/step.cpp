@@ -7,16 +7,34 @@
 
 namespace taskvec::train {
 
+namespace {
+
+at::Tensor mean_cross_entropy(const at::Tensor& features, const at::Tensor& labels, const at::Tensor& head,
+                              double label_smoothing) {
+  return at::cross_entropy_loss(classify(features, head), labels, {}, at::Reduction::Mean, /*ignore_index=*/-100,
+                                label_smoothing);
+}
+
+}  // namespace
+
 Gradients image_encoder_gradients(const models::Clip& network, const bridge::Params& encoder, const at::Tensor& pixels,
                                   const at::Tensor& labels, const at::Tensor& head, double label_smoothing) {
-  const at::Tensor logits = classify(network.image_features(encoder, pixels), head);
-  const at::Tensor loss = at::cross_entropy_loss(logits, labels, {}, at::Reduction::Mean, /*ignore_index=*/-100, label_smoothing);
+  const at::Tensor loss = mean_cross_entropy(network.image_features(encoder, pixels), labels, head, label_smoothing);
   std::vector<at::Tensor> leaves;
-  for (const auto& entry : encoder) leaves.push_back(entry.second);
+  for (const auto& entry : encoder) {
+    if (entry.second.requires_grad()) leaves.push_back(entry.second);
+  }
   Gradients result;
   result.grads = torch::autograd::grad({loss}, leaves);
   result.loss = loss.item<double>();
   return result;
+}
+
+Gradients linear_gradients(const tangent::Linearized& encoder, const bridge::Params& tau, const at::Tensor& pixels,
+                           const at::Tensor& labels, const at::Tensor& head, double label_smoothing) {
+  tangent::Linearized::Loss loss = encoder.gradients(
+      tau, pixels, [&](const at::Tensor& features) { return mean_cross_entropy(features, labels, head, label_smoothing); });
+  return {loss.value, std::move(loss.grads)};
 }
 
 std::vector<int64_t> BatchOrder::indices(int64_t step) {

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "taskvec/models/clip.h"
+#include "taskvec/tangent/linearized.h"
 
 #include <cstdint>
 #include <vector>
@@ -10,16 +10,21 @@ namespace taskvec::train {
 /// A value of the loss and where it falls fastest.
 struct Gradients {
   double loss = 0;
-  std::vector<at::Tensor> grads;  ///< in the order of the parameters
+  std::vector<at::Tensor> grads;  ///< in the order of the parameters that move
 };
 
 /// Mean cross entropy of CLIP's image encoder under a frozen zero-shot head, and its gradients.
-/// @param encoder  the image encoder's parameters: leaf tensors that require gradients
+/// @param encoder  the image encoder's parameters; those that require gradients are leaves and get them
 /// @param pixels   [batch, channels, size, size], normalised
 /// @param labels   [batch] int64
 /// @param head     [projection_dim, classes], of zero_shot_head()
 Gradients image_encoder_gradients(const models::Clip& network, const bridge::Params& encoder, const at::Tensor& pixels,
                                   const at::Tensor& labels, const at::Tensor& head, double label_smoothing);
+
+/// The same for the linearised image encoder at θ0 + τ: gradients with respect to τ.
+/// @param tau  of the encoder's parameters, in their order; those that it lacks stay
+Gradients linear_gradients(const tangent::Linearized& encoder, const bridge::Params& tau, const at::Tensor& pixels,
+                           const at::Tensor& labels, const at::Tensor& head, double label_smoothing);
 
 /// Which samples a training step sees: an endless run through the epochs, each a permutation of its own, so that a step's batch
 /// is a function of (samples, batch, seed, step) alone.

@@ -7,13 +7,13 @@ Exit code 77 where one of those packages is not here.
 
 import json
 import os
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+from common import taskvec
+
 ROOT = Path(__file__).resolve().parent.parent.parent
-PROGRAM = os.environ["TASKVEC_PROGRAM"]
 GOLDEN = Path(os.environ.get("TASKVEC_GOLDEN", ROOT.parent / "shared/golden"))
 STORIES = GOLDEN.parent / "data/text/tinystories260k"
 
@@ -29,12 +29,6 @@ except ImportError as error:
     sys.exit(77)
 
 rng = np.random.default_rng(0)
-
-
-def taskvec(*arguments, status=0):
-    done = subprocess.run([PROGRAM, *map(str, arguments)], capture_output=True, text=True)
-    assert done.returncode == status, f"{arguments}: {done.returncode} {done.stderr}"
-    return done.stdout
 
 
 def same(a, b, what):

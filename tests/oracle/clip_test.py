@@ -5,15 +5,14 @@ Exit code 77 where transformers or MNIST is not here.
 """
 
 import json
-import os
 import random
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+from common import taskvec
+
 ROOT = Path(__file__).resolve().parent.parent.parent
-PROGRAM = os.environ["TASKVEC_PROGRAM"]
 POCKET = ROOT / "assets/pocket-clip"
 MNIST = ROOT / ".data/mnist"
 IMAGES = 1000
@@ -31,19 +30,13 @@ if not (MNIST / "t10k-images-idx3-ubyte").exists():
     sys.exit(77)
 
 
-def taskvec(*arguments, **options):
-    done = subprocess.run([PROGRAM, *map(str, arguments)], capture_output=True, text=True, **options)
-    assert done.returncode == 0, f"{arguments}: {done.stderr}"
-    return done.stdout
-
-
 def mnist():
     raw = np.fromfile(MNIST / "t10k-images-idx3-ubyte", np.uint8)[16:].reshape(-1, 28, 28)
     return [Image.fromarray(image) for image in raw[:IMAGES]]
 
 
 def class_names():
-    return json.loads(taskvec("tasks", "mnist", "--json"))["mnist"]["classes"]
+    return json.loads(taskvec("tasks", "mnist", "--json").stdout)["mnist"]["classes"]
 
 
 def transformers_predictions(folder):
@@ -86,7 +79,7 @@ def check_tokens(folder):
     tokenizer = CLIPTokenizer.from_pretrained(folder)
     expected = [tokenizer(text, truncation=True, max_length=32)["input_ids"] for text in texts]
     lines = "".join(json.dumps(text) + "\n" for text in texts)
-    got = [json.loads(line) for line in taskvec("tokenize", "-m", folder, "--max-length", 32, input=lines).splitlines()]
+    got = [json.loads(line) for line in taskvec("tokenize", "-m", folder, "--max-length", 32, input=lines).stdout.splitlines()]
     wrong = [(text, a, b) for text, a, b in zip(texts, expected, got, strict=True) if a != b]
     print(f"tokens: {len(texts) - len(wrong)} of {len(texts)} texts are the same")
     assert not wrong, wrong[:3]

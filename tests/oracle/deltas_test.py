@@ -5,13 +5,11 @@ Exit code 77 where safetensors or NumPy is not here.
 """
 
 import json
-import os
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-PROGRAM = os.environ["TASKVEC_PROGRAM"]
+from common import taskvec
 
 try:
     import numpy as np
@@ -20,12 +18,6 @@ try:
 except ImportError as error:
     print(f"skipped: {error}")
     sys.exit(77)
-
-
-def taskvec(*arguments):
-    done = subprocess.run([PROGRAM, *map(str, arguments)], capture_output=True, text=True)
-    assert done.returncode == 0, f"{arguments}: {done.stderr}"
-    return done.stdout
 
 
 def metadata(path):
@@ -93,8 +85,8 @@ def check_written_by_numpy(folder, base, taus):
         kept = np.flatnonzero(np.abs(tau).ravel() > 0.01).astype(np.uint32)
         tensors[f"{name}.indices"], tensors[f"{name}.values"] = kept, tau.astype(np.float32).ravel()[kept]
         described.append({"name": name, "dtype": "F32", "shape": tau.shape})
-    inspected = json.loads(taskvec("edit", "base", "-s", f"base={folder / 'base.safetensors'}", "-o", folder / "copy.safetensors") and
-                           taskvec("inspect", "--json", folder / "copy.safetensors"))
+    taskvec("edit", "base", "-s", f"base={folder / 'base.safetensors'}", "-o", folder / "copy.safetensors")
+    inspected = json.loads(taskvec("inspect", "--json", folder / "copy.safetensors").stdout)
     fingerprint = json.loads(inspected["metadata"]["taskvec.sources"])[0]["fingerprint"]
     ends = {"taskvec.delta.base": json.dumps({"path": "base", "fingerprint": fingerprint}),
             "taskvec.delta.finetuned": json.dumps({"path": "ft", "fingerprint": "unknown"})}

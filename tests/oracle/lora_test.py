@@ -4,14 +4,12 @@
 Exit code 77 where transformers or PEFT is not here.
 """
 
-import os
-import subprocess
 import sys
 import tempfile
 import warnings
 from pathlib import Path
 
-PROGRAM = os.environ["TASKVEC_PROGRAM"]
+from common import taskvec
 
 try:
     import torch
@@ -25,12 +23,6 @@ except ImportError as error:
 warnings.filterwarnings("ignore")
 transformers.utils.logging.disable_progress_bar()
 torch.set_num_threads(1)  # tiny models; threads that wait cost more than they do
-
-
-def taskvec(*arguments):
-    done = subprocess.run([PROGRAM, *map(str, arguments)], capture_output=True, text=True)
-    assert done.returncode == 0, f"{arguments}: {done.stderr}"
-    return done.stdout
 
 
 def llama():

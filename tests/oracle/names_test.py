@@ -4,13 +4,11 @@
 Exit code 77 where transformers is not here.
 """
 
-import os
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-PROGRAM = os.environ["TASKVEC_PROGRAM"]
+from common import taskvec
 
 try:
     import torch
@@ -22,12 +20,6 @@ except ImportError as error:
     sys.exit(77)
 transformers.utils.logging.disable_progress_bar()
 torch.set_num_threads(1)  # tiny models; threads that wait cost more than they do
-
-
-def taskvec(*arguments):
-    done = subprocess.run([PROGRAM, *map(str, arguments)], capture_output=True, text=True)
-    assert done.returncode == 0, f"{arguments}: {done.stderr}"
-    return done.stderr
 
 
 def openai_state(model):
@@ -83,7 +75,7 @@ def check(what, model, foreign, metadata, expected_map, scratch):
     expected = load_file(scratch / "hf/model.safetensors")
     # The base has coefficient 0: what is written is the foreign checkpoint alone, under the base's names.
     said = taskvec("edit", "hf + 1*(foreign - hf)", "-s", f"hf={scratch / 'hf'}", "-s", f"foreign={scratch / 'foreign.safetensors'}",
-                   "--map", "auto", "-o", scratch / "out.safetensors", "--force")
+                   "--map", "auto", "-o", scratch / "out.safetensors", "--force").stderr
     assert f"name map {expected_map}\n" in said, said
     got = load_file(scratch / "out.safetensors")
     assert got.keys() == expected.keys(), got.keys() ^ expected.keys()

@@ -99,5 +99,35 @@ TEST(GoldenTraining, AdamWWithWarmUpCosineAndClipping) {
   }
 }
 
+TEST(GoldenTraining, StepsOfTheLinearisedEncoder) {
+  const auto cases = golden::cases_with({"train_pixel_values", "train_labels", "linear_losses"});
+  if (cases.empty()) GTEST_SKIP() << "no golden training in the tangent space in " << golden::models_folder();
+  for (const golden::Case& c : cases) {
+    SCOPED_TRACE(c.name());
+    const double tolerance = c.meta.value("tolerance_abs_fp32", 1e-4), rate = c.meta.value("lr", 1e-2);
+    const auto model_case = golden::model_of(c, "linear_final.");
+    ASSERT_TRUE(model_case) << "no model for it";
+    const models::ClipModel model = models::open_clip(model_case->folder);
+    const at::Tensor head = head_of(c, *model_case, model);
+    const tangent::Linearized encoder = tangent::image_encoder(model.network, model.params);
+    const bridge::Params tau =
+        encoder.origin().map([](const std::string&, const at::Tensor& t) { return at::zeros_like(t).requires_grad_(); });
+    AdamW optimiser(tau, {.weight_decay = c.meta.value("weight_decay", 0.0), .clip = 0});
+    const int64_t steps = c.expected.at("linear_losses").size(0);
+    for (int64_t step = 0; step < steps; ++step) {
+      Gradients got = linear_gradients(encoder, tau, c.expected.at("train_pixel_values")[step],
+                                       c.expected.at("train_labels")[step], head, c.meta.value("label_smoothing", 0.0));
+      EXPECT_NEAR(got.loss, c.expected.at("linear_losses")[step].item<double>(), tolerance * std::max(1.0, got.loss)) << step;
+      optimiser.step(std::move(got.grads), rate);
+    }
+    for (const auto& [name, tensor] : tau) {
+      const bool noise = name.ends_with("k_proj.bias");  // as above
+      EXPECT_LE(golden::max_abs_difference(tensor.detach(), c.expected.at("linear_final." + name)),
+                noise ? 2 * rate * static_cast<double>(steps) : tolerance)
+          << name;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace taskvec::train

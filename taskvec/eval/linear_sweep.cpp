@@ -1,0 +1,76 @@
+#include "taskvec/eval/linear_sweep.h"
+
+#include <algorithm>
+
+namespace taskvec::eval {
+namespace {
+
+/// a - b of the image encoder; nothing where the text encoder differs, too.
+std::optional<bridge::Params> minus(const bridge::Params& a, const bridge::Params& b) {
+  bridge::Params result;
+  for (const auto& [name, tensor] : a) {
+    const at::Tensor difference = tensor - b.at(name);
+    if (models::Clip::is_image_encoder(name)) {
+      result.add(name, difference);
+    } else if (difference.count_nonzero().item<int64_t>() > 0) {
+      return std::nullopt;
+    }
+  }
+  return result;
+}
+
+/// Whether `moved` is Σ c_k directions_k, up to the rounding of float32 weights.
+bool affine(const bridge::Params& moved, const std::vector<bridge::Params>& directions, const std::vector<double>& c) {
+  constexpr double kRounding = 1e-4;
+  for (const auto& [name, tensor] : moved) {
+    at::Tensor rest = tensor;
+    double scale = tensor.norm().item<double>();
+    for (size_t k = 0; k < c.size(); ++k) {
+      rest = rest - c[k] * directions[k].at(name);
+      scale = std::max(scale, c[k] * directions[k].at(name).norm().item<double>());
+    }
+    if (rest.norm().item<double>() > kRounding * scale) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+std::shared_ptr<const LinearSweep> LinearSweep::make(EditedClip& model, Evaluator& evaluator,
+                                                     const std::vector<data::Task>& tasks, data::Split split) {
+  const size_t count = model.coefficients().size();
+  auto sweep = std::make_shared<LinearSweep>();
+  sweep->point_ =
+      model.apply(std::vector<double>(count, 0)).map([](const std::string&, const at::Tensor& tensor) { return tensor.clone(); });
+  const auto moved = [&](const std::vector<double>& c) { return minus(model.apply(c), sweep->point_); };
+  std::vector<bridge::Params> directions;
+  std::vector<double> elsewhere;
+  for (size_t k = 0; k < count; ++k) {
+    std::vector<double> unit(count, 0);
+    unit[k] = 1;
+    const auto direction = moved(unit);
+    if (!direction) return nullptr;
+    directions.push_back(*direction);
+    elsewhere.push_back(1.5 + static_cast<double>(k));
+  }
+  const auto there = moved(elsewhere);
+  if (!there || !affine(*there, directions, elsewhere)) return nullptr;
+
+  for (const data::Task& task : tasks) {
+    sweep->outputs_.emplace_back(task, evaluator.affine_outputs(sweep->point_, directions, task, split));
+  }
+  sweep->evaluator_ = &evaluator;
+  sweep->split_ = split;
+  return sweep;
+}
+
+search::Metrics LinearSweep::metrics(std::span<const double> coefficients) const {
+  search::Metrics metrics;
+  for (const auto& [task, outputs] : outputs_) {
+    metrics[task.name] =
+        accuracy_or_nan([&] { return evaluator_->score(outputs.at(coefficients), point_, task, split_).accuracy; });
+  }
+  return metrics;
+}
+
+}  // namespace taskvec::eval

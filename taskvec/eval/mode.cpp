@@ -1,0 +1,93 @@
+#include "taskvec/eval/mode.h"
+
+#include "taskvec/core/atomic_file.h"
+#include "taskvec/core/error.h"
+
+#include <nlohmann/json.hpp>
+
+namespace taskvec::eval {
+namespace {
+
+using CheckpointPointer = std::shared_ptr<const formats::Checkpoint>;
+
+std::string metadata(const formats::Checkpoint& checkpoint, const char* key) {
+  const auto& all = checkpoint.manifest().metadata;
+  const auto found = all.find(key);
+  return found == all.end() ? "" : found->second;
+}
+
+struct Wanted {
+  CheckpointPointer source;  ///< that was trained in linear mode
+  std::string fingerprint;   ///< of its θ0
+};
+
+std::optional<Wanted> wanted_origin(const edit::Plan& plan) {
+  std::optional<Wanted> wanted;
+  for (const CheckpointPointer& source : plan.sources) {
+    if (metadata(*source, "taskvec.mode") != "linear") continue;
+    const Wanted own{source, metadata(*source, "taskvec.finetuned_from")};
+    if (wanted && wanted->fingerprint != own.fingerprint) {
+      fail(ErrorCode::InvalidArgument,
+           "{} and {} were trained in the tangent space of different models ({} and {}); they do not add up in one linearised "
+           "network",
+           wanted->source->path().string(), own.source->path().string(), wanted->fingerprint, own.fingerprint);
+    }
+    wanted = own;
+  }
+  return wanted;
+}
+
+/// Where the run that made a checkpoint says that it started; empty without such a record.
+std::filesystem::path recorded_origin(const formats::Checkpoint& checkpoint) {
+  const auto folder = std::filesystem::is_directory(checkpoint.path()) ? checkpoint.path() : checkpoint.path().parent_path();
+  if (!std::filesystem::exists(folder / "run.json")) return {};
+  const auto run = nlohmann::json::parse(read_file(folder / "run.json"), nullptr, /*allow_exceptions=*/false);
+  if (!run.is_object() || !run.contains("about") || !run["about"].is_object()) return {};
+  return run["about"].value("model", "");
+}
+
+CheckpointPointer find_origin(const edit::Plan& plan, const Wanted& wanted, const std::filesystem::path& given) {
+  if (!given.empty()) {
+    CheckpointPointer checkpoint = formats::open(given);
+    if (checkpoint->fingerprint() == wanted.fingerprint) return checkpoint;
+    fail(ErrorCode::InvalidArgument, "{} was trained in the tangent space of a model with fingerprint {}; {} has {}",
+         wanted.source->path().string(), wanted.fingerprint, given.string(), checkpoint->fingerprint());
+  }
+  for (const CheckpointPointer& source : plan.sources) {
+    if (source->fingerprint() == wanted.fingerprint) return source;
+  }
+  const auto recorded = recorded_origin(*wanted.source);
+  if (!recorded.empty() && std::filesystem::exists(recorded)) {
+    CheckpointPointer checkpoint = formats::open(recorded);
+    if (checkpoint->fingerprint() == wanted.fingerprint) return checkpoint;
+  }
+  fail(ErrorCode::NotFound,
+       "{} was trained in the tangent space of a model with fingerprint {}, which is neither a source nor where its run.json "
+       "says{}; "
+       "give it with --origin",
+       wanted.source->path().string(), wanted.fingerprint, recorded.empty() ? "" : " (" + recorded.string() + ")");
+}
+
+}  // namespace
+
+Mode parse_mode(std::string_view text) {
+  if (text == "auto") return Mode::Auto;
+  if (text == "standard") return Mode::Standard;
+  if (text == "linear" || text == "posthoc") return Mode::Linear;
+  fail(ErrorCode::InvalidArgument, "--mode {}: expected auto, standard, linear or posthoc", text);
+}
+
+std::optional<bridge::Params> linear_origin(const EditedClip& model, Mode mode, const std::filesystem::path& given) {
+  if (mode == Mode::Standard) return std::nullopt;
+  const edit::Plan& plan = model.layout();
+  const auto wanted = wanted_origin(plan);
+  if (!wanted && mode == Mode::Auto && given.empty()) return std::nullopt;
+  const CheckpointPointer origin =
+      wanted ? find_origin(plan, *wanted, given) : (given.empty() ? plan.sources.at(plan.base) : formats::open(given));
+  const bridge::Params params = bridge::load(*origin);
+  model.network().params().check(params, origin->path().string());
+  return params.map(
+      [](const std::string&, const at::Tensor& tensor) { return tensor.is_floating_point() ? tensor.to(at::kFloat) : tensor; });
+}
+
+}  // namespace taskvec::eval

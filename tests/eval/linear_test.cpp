@@ -1,0 +1,113 @@
+// Evaluation and search in the tangent space.
+#include "taskvec/core/error.h"
+#include "taskvec/core/paths.h"
+#include "taskvec/eval/linear_sweep.h"
+#include "taskvec/eval/mode.h"
+#include "taskvec/eval/objective.h"
+#include "taskvec/train/finetune.h"
+#include "tests/data/tiny_task.h"
+#include "tests/models/tiny_clip.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace taskvec::eval {
+namespace {
+
+using testing::HasSubstr;
+namespace fs = std::filesystem;
+
+class InTheTangentSpace : public testing::Test {
+ protected:
+  fs::path train(const std::string& name, train::Mode mode, const fs::path& from) {
+    train::FinetuneOptions options;
+    options.mode = mode;
+    options.steps = 6;
+    options.batch = 8;
+    options.warmup = 1;
+    options.quiet = true;
+    options.learning_rate = 2e-3;
+    train::finetune(from, task_, folder_.path() / name, options);
+    return folder_.path() / name;
+  }
+  static EditedClip model(const std::string& expression, const std::vector<std::pair<std::string, fs::path>>& sources) {
+    edit::Bindings bindings;
+    for (const auto& [name, path] : sources) bindings[name] = formats::open(path);
+    return {edit::parse(expression), bindings};
+  }
+  std::string error_of(const EditedClip& model, Mode mode, const fs::path& given = {}) {
+    try {
+      linear_origin(model, mode, given);
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return "no error";
+  }
+
+  testing_models::TemporaryFolder folder_;
+  const data::Task task_ = testing_data::write_tiny_task(folder_.path(), "bars");
+  const fs::path pocket_ = assets_dir() / "pocket-clip";
+};
+
+TEST_F(InTheTangentSpace, ALinearModelIsKnownByItsMetadataAndFindsItsOrigin) {
+  const fs::path linear = train("linear", train::Mode::Linear, pocket_),
+                 standard = train("standard", train::Mode::Standard, pocket_);
+  const EditedClip alone = model("m", {{"m", linear}});
+  const auto origin = linear_origin(alone, Mode::Auto);  // where its run.json says
+  ASSERT_TRUE(origin);
+  EXPECT_TRUE(origin->at("logit_scale").equal(bridge::load(*formats::open(pocket_)).at("logit_scale")));
+  EXPECT_FALSE(linear_origin(alone, Mode::Standard));
+  const EditedClip plain = model("base + 0.5*(ft - base)", {{"base", pocket_}, {"ft", standard}});
+  EXPECT_FALSE(linear_origin(plain, Mode::Auto));
+  EXPECT_TRUE(linear_origin(plain, Mode::Linear));
+
+  fs::remove(linear / "run.json");
+  EXPECT_THAT(error_of(alone, Mode::Auto), AllOf(HasSubstr("linear"), HasSubstr("give it with --origin")));
+  EXPECT_EQ(error_of(alone, Mode::Auto, pocket_), "no error");
+  EXPECT_THAT(error_of(alone, Mode::Auto, standard),
+              AllOf(HasSubstr("tangent space of a model with fingerprint"), HasSubstr("standard has")));
+  EXPECT_EQ(error_of(model("base + 0.5*(m - base)", {{"base", pocket_}, {"m", linear}}), Mode::Auto), "no error");
+}
+
+TEST_F(InTheTangentSpace, VectorsOfDifferentOriginsDoNotAddUp) {
+  const fs::path first = train("first", train::Mode::Linear, pocket_);
+  const fs::path second = train("second", train::Mode::Linear, train("other", train::Mode::Standard, pocket_));
+  EXPECT_THAT(error_of(model("0.5*a + 0.5*b", {{"a", first}, {"b", second}}), Mode::Auto),
+              AllOf(HasSubstr("first"), HasSubstr("second"), HasSubstr("different models")));
+}
+
+TEST_F(InTheTangentSpace, ASweepIsEveryDirectEvaluation) {
+  const fs::path first = train("first", train::Mode::Linear, pocket_), second = train("second", train::Mode::Standard, pocket_);
+  EditedClip edited = model("base + $x*(a - base) - $y*(b - base)", {{"base", pocket_}, {"a", first}, {"b", second}});
+  Evaluator evaluator(edited.network(), edited.folder(), {.limit = 0, .progress = false});
+  evaluator.linearise(*linear_origin(edited, Mode::Auto));
+  const auto sweep = LinearSweep::make(edited, evaluator, {task_}, data::Split::Train);
+  ASSERT_TRUE(sweep);
+  const tangent::AffineOutputs outputs =
+      evaluator.affine_outputs(edited.apply(std::vector<double>{0, 0}), {}, task_, data::Split::Train);
+  bool moved = false;
+  for (const auto& [x, y] : {std::pair(0.0, 0.0), std::pair(1.0, 0.0), std::pair(0.5, 2.0), std::pair(-3.0, 1.0)}) {
+    const std::vector<double> point{x, y};
+    const double direct = evaluator.evaluate(edited.apply(point), task_, data::Split::Train).accuracy.value();
+    EXPECT_EQ(sweep->metrics(point).at("bars"), direct) << x << " " << y;
+    const at::Tensor there = evaluator.affine_outputs(edited.apply(point), {}, task_, data::Split::Train).at({});
+    moved |= (there - outputs.at({})).abs().max().item<double>() > 0.1;
+  }
+  EXPECT_TRUE(moved);
+}
+
+TEST_F(InTheTangentSpace, WeightsThatAreNotAffineAreEvaluatedDirectly) {
+  const fs::path first = train("first", train::Mode::Linear, pocket_);
+  EditedClip edited = model("base + $x*$y*(a - base)", {{"base", pocket_}, {"a", first}});
+  Evaluator evaluator(edited.network(), edited.folder(), {.limit = 0, .progress = false});
+  EXPECT_THROW(evaluator.affine_outputs(edited.apply(std::vector<double>{1, 1}), {}, task_, data::Split::Train), Error);
+  evaluator.linearise(*linear_origin(edited, Mode::Auto));
+  EXPECT_FALSE(LinearSweep::make(edited, evaluator, {task_}, data::Split::Train));
+  const auto objective = make_objective(edited, evaluator, {task_}, data::Split::Train,
+                                        {search::parse_axis("x=0:1:1"), search::parse_axis("y=0:1:1")});
+  EXPECT_EQ(objective(std::vector<double>{1, 1}).at("bars"),
+            evaluator.evaluate(edited.apply(std::vector<double>{1, 1}), task_, data::Split::Train).accuracy.value());
+}
+
+}  // namespace
+}  // namespace taskvec::eval
