@@ -67,6 +67,44 @@ TEST_F(Finetune, AStoppedRunGoesOnToTheSameModel) {
   EXPECT_TRUE(finetune(pocket_, task_, folder_.path() / "stopped", stopping).already_done);
 }
 
+TEST_F(Finetune, InLinearModeAStoppedRunGoesOnToTheSameModel) {
+  FinetuneOptions linear = options();
+  linear.mode = Mode::Linear;
+  linear.resume_every = 1;
+  finetune(pocket_, task_, folder_.path() / "whole", linear);
+  linear.on_step = [](int64_t step, double) {
+    if (step == 2) throw std::runtime_error("stop");
+  };
+  EXPECT_THROW(finetune(pocket_, task_, folder_.path() / "stopped", linear), std::runtime_error);
+  linear.on_step = {};
+  finetune(pocket_, task_, folder_.path() / "stopped", linear);
+  EXPECT_EQ(fingerprint("stopped"), fingerprint("whole"));
+  const auto metadata = formats::open(folder_.path() / "whole")->manifest().metadata;
+  EXPECT_EQ(metadata.at("taskvec.mode"), "linear");
+  EXPECT_EQ(metadata.at("taskvec.finetuned_from"), formats::open(pocket_)->fingerprint());
+  finetune(pocket_, task_, folder_.path() / "standard", options());
+  EXPECT_NE(fingerprint("standard"), fingerprint("whole"));
+}
+
+TEST_F(Finetune, OnlyWhatThePatternNamesMoves) {
+  for (const Mode mode : {Mode::Standard, Mode::Linear}) {
+    FinetuneOptions some = options();
+    some.mode = mode;
+    some.only = "*.self_attn.*.weight";
+    const std::string output(name(mode));
+    finetune(pocket_, task_, folder_.path() / output, some);
+    const auto before = bridge::load(*formats::open(pocket_)), after = bridge::load(*formats::open(folder_.path() / output));
+    for (const auto& [name, tensor] : before) {
+      const bool named =
+          name.starts_with("vision_model.") && name.find(".self_attn.") != std::string::npos && name.ends_with("weight");
+      EXPECT_EQ(tensor.equal(after.at(name)), !named) << name;
+    }
+  }
+  FinetuneOptions none = options();
+  none.only = "*.attention.*";
+  EXPECT_THAT(error_of(none), HasSubstr("--only '*.attention.*' leaves no parameter of the image encoder"));
+}
+
 TEST_F(Finetune, ALossThatIsNoNumberStopsTheRun) {
   FinetuneOptions wild = options();
   wild.learning_rate = 1e30;
