@@ -1,0 +1,74 @@
+// A step of linear fine-tuning beside the standard one, from pixels to updated weights; bench/linear_step.py does both in Python.
+#include "taskvec/bridge/device.h"
+#include "taskvec/core/paths.h"
+#include "taskvec/train/optimiser.h"
+#include "taskvec/train/step.h"
+
+#include <benchmark/benchmark.h>
+
+namespace taskvec {
+namespace {
+
+constexpr int64_t kClasses = 10;
+
+models::ClipConfig vit_b32() {
+  models::ClipConfig config;
+  config.vision = {.hidden_size = 768, .intermediate_size = 3072, .num_hidden_layers = 12, .num_attention_heads = 12};
+  config.text = {.hidden_size = 64, .intermediate_size = 128, .num_hidden_layers = 1, .num_attention_heads = 1};  // not used
+  return config;
+}
+
+struct Training {
+  models::Clip network;
+  bridge::Params origin, encoder;
+  at::Tensor pixels, labels, head;
+
+  Training(models::Clip clip, const bridge::Params& params, int64_t batch)
+      : network(std::move(clip)),
+        origin(params.filter(models::Clip::is_image_encoder)),
+        encoder(origin.map([](const std::string&, const at::Tensor& tensor) { return tensor.clone().requires_grad_(); })),
+        pixels(at::randn({batch, 3, network.config().image_size, network.config().image_size})),
+        labels(at::arange(batch) % kClasses),
+        head(at::randn({network.config().projection_dim, kClasses})) {}
+};
+
+Training pocket() {
+  bridge::configure_torch();
+  const models::ClipModel model = models::open_clip(assets_dir() / "pocket-clip");
+  return {model.network, model.params, 256};
+}
+
+Training large() {
+  bridge::configure_torch();
+  const models::Clip clip(vit_b32());
+  return {clip, clip.initialise(0), 8};
+}
+
+void standard_step(benchmark::State& state, Training (*make)()) {
+  const Training t = make();
+  train::AdamW optimiser(t.encoder, {.clip = 1.0});
+  for (auto _ : state) {
+    auto result = train::image_encoder_gradients(t.network, t.encoder, t.pixels, t.labels, t.head, 0);
+    benchmark::DoNotOptimize(optimiser.step(std::move(result.grads), 1e-5));
+  }
+}
+
+void linear_step(benchmark::State& state, Training (*make)()) {
+  const Training t = make();
+  const tangent::Linearized network = tangent::image_encoder(t.network, t.origin);
+  train::AdamW optimiser(t.encoder, {.clip = 1.0});
+  for (auto _ : state) {
+    const bridge::Params tau = t.encoder.map(
+        [&](const std::string& name, const at::Tensor& tensor) { return tensor.detach() - network.origin().at(name); });
+    auto result = train::linear_gradients(network, tau, t.pixels, t.labels, t.head, 0);
+    benchmark::DoNotOptimize(optimiser.step(std::move(result.grads), 1e-5));
+  }
+}
+
+BENCHMARK_CAPTURE(standard_step, pocket, pocket)->Unit(benchmark::kMillisecond)->UseRealTime()->MinTime(2);
+BENCHMARK_CAPTURE(linear_step, pocket, pocket)->Unit(benchmark::kMillisecond)->UseRealTime()->MinTime(2);
+BENCHMARK_CAPTURE(standard_step, vit_b32, large)->Unit(benchmark::kMillisecond)->UseRealTime()->MinTime(4);
+BENCHMARK_CAPTURE(linear_step, vit_b32, large)->Unit(benchmark::kMillisecond)->UseRealTime()->MinTime(4);
+
+}  // namespace
+}  // namespace taskvec
