@@ -99,14 +99,18 @@ Dual layer_norm(const Dual& x, const Dual& weight, const Dual& bias, double eps)
     const at::Tensor dx = x.tangent(k), dw = weight.tangent(k), db = bias.tangent(k);
     at::Tensor result = db;
     if (dw.defined()) {
-      if (!normed.defined()) normed = (x.primal - statistics.first) * statistics.second;
+      if (!normed.defined()) normed = std::get<0>(at::native_layer_norm(x.primal, {width}, {}, {}, eps));
       result = result.defined() ? at::addcmul(result, normed, dw) : normed * dw;
     }
     if (dx.defined()) {
       // Normalising has a symmetric Jacobian: its reverse rule, without scale, is its forward rule.
       const at::Tensor moved = std::get<0>(at::native_layer_norm_backward(dx.contiguous(), x.primal, {width}, statistics.first,
                                                                           statistics.second, {}, {}, {true, false, false}));
-      result = result.defined() ? at::addcmul(result, moved, weight.primal) : moved * weight.primal;
+      if (dw.defined()) {
+        result.addcmul_(moved, weight.primal);  // of its own memory: made above
+      } else {
+        result = result.defined() ? at::addcmul(result, moved, weight.primal) : moved * weight.primal;
+      }
     }
     return result.defined() ? result.expand(x.primal.sizes()) : result;
   });
@@ -119,22 +123,30 @@ Dual attention(const Dual& q, const Dual& k, const Dual& v, const std::optional<
 
   const at::NoGradGuard no_grad;
   const double scale = 1 / std::sqrt(static_cast<double>(q.primal.size(-1)));
-  const auto scores = [&](const at::Tensor& a, const at::Tensor& b) { return at::matmul(a * scale, b.transpose(-2, -1)); };
-  at::Tensor logits = scores(q.primal, k.primal);
-  if (mask) logits.masked_fill_(mask->logical_not(), -INFINITY);
-  if (causal) {
-    const int64_t rows = logits.size(-2), columns = logits.size(-1);
-    logits.masked_fill_(at::ones({rows, columns}, logits.options().dtype(at::kBool)).tril().logical_not(), -INFINITY);
-  }
+  // Batch and heads are one dimension of matrix products, which take scale and sums with them.
+  const auto flat = [](const at::Tensor& t) {
+    return t.defined() ? t.reshape({t.size(0) * t.size(1), t.size(2), t.size(3)}) : t;
+  };
+  const at::Tensor queries = flat(q.primal), keys = flat(k.primal), values = flat(v.primal), keys_t = keys.transpose(1, 2);
+  at::Tensor logits = at::bmm(queries, keys_t).mul_(scale);
+  const auto hide = [&](const at::Tensor& attended) {
+    logits.view({q.primal.size(0), -1, logits.size(1), logits.size(2)}).masked_fill_(attended.logical_not(), -INFINITY);
+  };
+  if (mask) hide(*mask);
+  if (causal) hide(at::ones({logits.size(1), logits.size(2)}, logits.options().dtype(at::kBool)).tril());
   const at::Tensor weights = at::softmax(logits, -1);
   return with_tangents(std::move(primal), count, [&](size_t i) {
-    const at::Tensor dq = q.tangent(i), dk = k.tangent(i), dv = v.tangent(i);
-    const at::Tensor moved =
-        sum(dq.defined() ? scores(dq, k.primal) : at::Tensor(), dk.defined() ? scores(q.primal, dk) : at::Tensor());
-    at::Tensor result = dv.defined() ? at::matmul(weights, dv) : at::Tensor();
-    if (!moved.defined()) return result;
-    // The Jacobian of softmax is symmetric, too.
-    return sum(result, at::matmul(at::_softmax_backward_data(moved, weights, -1, weights.scalar_type()), v.primal));
+    const at::Tensor dq = flat(q.tangent(i)), dk = flat(k.tangent(i)), dv = flat(v.tangent(i));
+    at::Tensor moved = dq.defined() ? at::bmm(dq, keys_t) : at::Tensor();  // the logits' tangent, without the scale
+    if (dk.defined())
+      moved = moved.defined() ? moved.baddbmm_(queries, dk.transpose(1, 2)) : at::bmm(queries, dk.transpose(1, 2));
+    at::Tensor result = dv.defined() ? at::bmm(weights, dv) : at::Tensor();
+    if (moved.defined()) {
+      // The Jacobian of softmax is symmetric, too.
+      const at::Tensor shift = at::_softmax_backward_data(moved, weights, -1, weights.scalar_type());
+      result = result.defined() ? result.baddbmm_(shift, values, 1, scale) : at::bmm(shift, values).mul_(scale);
+    }
+    return result.defined() ? result.view({q.primal.size(0), q.primal.size(1), q.primal.size(2), v.primal.size(3)}) : result;
   });
 }
 
