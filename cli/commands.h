@@ -27,6 +27,7 @@ void add_pretrain_command(CLI::App& app);
 void add_finetune_command(CLI::App& app);
 void add_eval_command(CLI::App& app);
 void add_search_command(CLI::App& app);
+void add_disentangle_command(CLI::App& app);
 void add_demo_command(CLI::App& app);
 
 }  // namespace taskvec::cli

@@ -9,6 +9,7 @@ void add_commands(CLI::App& app) {
   add_finetune_command(app);
   add_eval_command(app);
   add_search_command(app);
+  add_disentangle_command(app);
   add_demo_command(app);
 }
 

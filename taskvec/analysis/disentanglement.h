@@ -16,12 +16,24 @@ enum class Distance {
   Kl        ///< KL(edited by its own vector || edited by both), in nats
 };
 
+/// A mean over samples with the half width of its 95 % interval (normal approximation over the samples).
+struct Mean {
+  double value = 0, half_width = 0;
+};
+
+struct Disentanglement {
+  at::Tensor error;  ///< ξ [grid, grid] float64; row: α1, column: α2; between 0 and 2 for ZeroOne
+  Mean everywhere;   ///< of ξ over the grid
+  Mean box;          ///< of ξ over the points of the grid in [0, 1]², where task arithmetic looks for coefficients
+};
+
 /// The disentanglement error of two task vectors (Ortiz-Jimenez et al. 2023, eq. 6):
 ///
 ///     ξ(α1, α2) = Σ_t E_{x of task t} dist(f(x; θ0 + α_t τ_t), f(x; θ0 + α1 τ1 + α2 τ2))
 ///
-/// @return  [grid, grid] float64; row: α1, column: α2. Between 0 and 2 for ZeroOne.
+/// @param on_point  called after each point of the grid
 /// @throws Error{Numeric} naming the point where logits are not finite
-at::Tensor disentanglement_error(const Logits& logits, std::span<const double> grid, Distance distance = Distance::ZeroOne);
+Disentanglement disentanglement_error(const Logits& logits, std::span<const double> grid, Distance distance = Distance::ZeroOne,
+                                      const std::function<void()>& on_point = {});
 
 }  // namespace taskvec::analysis

@@ -201,6 +201,22 @@ tangent::AffineOutputs Evaluator::affine_outputs(const bridge::Params& point, st
   return tangent::AffineOutputs(whole);
 }
 
+at::Tensor Evaluator::features(const bridge::Params& given, const data::Task& task, data::Split split) {
+  const c10::InferenceMode inference;
+  const bridge::Params params = in_float32(given);
+  const auto features = state_->features_at(params);
+  std::vector<at::Tensor> parts;
+  state_->for_each_batch(task, split, device_of(params),
+                         [&](int64_t, const at::Tensor& pixels) { parts.push_back(features(pixels)); });
+  return at::cat(parts);
+}
+
+at::Tensor Evaluator::head(const bridge::Params& given, const data::Task& task) {
+  const c10::InferenceMode inference;
+  const bridge::Params params = in_float32(given);
+  return state_->head(params, task, device_of(params));
+}
+
 TaskResult Evaluator::score(const at::Tensor& features, const bridge::Params& given, const data::Task& task, data::Split split) {
   const c10::InferenceMode inference;
   const bridge::Params params = in_float32(given);

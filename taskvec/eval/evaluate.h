@@ -53,6 +53,10 @@ class Evaluator {
   /// the data. @throws Error{InvalidArgument} where this evaluates the network itself
   tangent::AffineOutputs affine_outputs(const bridge::Params& point, std::span<const bridge::Params> directions,
                                         const data::Task& task, data::Split split);
+  /// Image features of a split's samples, [samples, dim], not L2-normalised.
+  at::Tensor features(const bridge::Params& params, const data::Task& task, data::Split split);
+  /// The zero-shot head, [dim, classes]: train::zero_shot_head(), kept. @param params  the text encoder's
+  at::Tensor head(const bridge::Params& params, const data::Task& task);
   /// The answers to these image features [samples, dim], in the order of the split. @param params  the text encoder's
   TaskResult score(const at::Tensor& features, const bridge::Params& params, const data::Task& task, data::Split split);
 

@@ -1,3 +1,4 @@
+#include "taskvec/core/error.h"
 #include "taskvec/report/canvas.h"
 #include "taskvec/report/check_plot.h"
 #include "taskvec/report/plot.h"
@@ -28,6 +29,10 @@ std::string png(const HeatMap& map) {
   for (size_t row = 0; row < map.matrix.size(); ++row) {
     check_length(map.matrix[row].size(), map.labels.size(), "heat map", "row '" + map.labels[row] + "'");
   }
+  if (map.frame && (map.frame->first > map.frame->second || map.frame->second >= map.labels.size())) {
+    fail(ErrorCode::InvalidArgument, "heat map: the frame from {} to {} is not in {} rows", map.frame->first, map.frame->second,
+         map.labels.size());
+  }
   const auto n = static_cast<int>(map.labels.size());
   const Canvas::Type label{17, kBlack, false, Anchor::Right};
   double widest = 0;
@@ -36,7 +41,7 @@ std::string png(const HeatMap& map) {
     for (const std::string& text : map.labels) widest = std::max(widest, ruler.text_width(text, label));
   }
   widest = std::min(widest + 1, kMostLabel);
-  const double cell = std::clamp(640.0 / n, 46.0, 110.0), left = kMargin + widest + 12;
+  const double cell = std::clamp(640.0 / n, map.numbers ? 46.0 : 22.0, 110.0), left = kMargin + widest + 12;
   // Labels below the columns stand upright as soon as they are wider than a column.
   const bool upright = widest > cell - 8;
   const double below = upright ? widest + 16 : 30;
@@ -52,12 +57,17 @@ std::string png(const HeatMap& map) {
       const Colour colour = shade(value, map.low, map.high);
       canvas.box(x + 1, y + 1, cell - 2, cell - 2, colour);
       if (row != column || value != 0) canvas.frame(x + 1, y + 1, cell - 2, cell - 2, kLightGray, 1);
+      if (!map.numbers) continue;
       const double brightness = 0.299 * colour.red + 0.587 * colour.green + 0.114 * colour.blue;
       std::string number = std::isfinite(value) ? fmt::format("{:.2f}", value) : "-";
       if (number == "-0.00") number = "0.00";
       canvas.text(number, x + cell / 2, y + cell / 2 + 6, cell - 4,
                   {cell < 60 ? 14.0 : 18.0, brightness < 0.55 ? kWhite : kBlack, false, Anchor::Middle});
     }
+  }
+  if (map.frame) {
+    const double first = static_cast<double>(map.frame->first), count = static_cast<double>(map.frame->second) - first + 1;
+    canvas.frame(left + first * cell, kTop + first * cell, count * cell, count * cell, kBlack, 3);
   }
   for (int column = 0; column < n; ++column) {
     const double x = left + (column + 0.5) * cell, y = kTop + n * cell;

@@ -16,15 +16,20 @@ at::Tensor answers(std::array<double, 2> score) {
 
 TEST(Disentanglement, IsZeroWhereVectorsActOnTheirOwnTaskAlone) {
   const Logits separate = [](size_t task, std::span<const double> a) { return answers({a[task] - 0.5, 1}); };
-  EXPECT_EQ(disentanglement_error(separate, std::vector<double>{-1, 0, 1}).abs().max().item<double>(), 0);
+  EXPECT_EQ(disentanglement_error(separate, std::vector<double>{-1, 0, 1}).error.abs().max().item<double>(), 0);
 }
 
 TEST(Disentanglement, CountsTheAnswersThatTheOtherVectorChanges) {
   // Task 0's first sample flips once the other vector is at 1; task 1 never changes.
   const Logits mixed = [](size_t task, std::span<const double> a) { return answers({task == 0 ? 0.5 - a[1] : 1.0, 1}); };
-  const at::Tensor error = disentanglement_error(mixed, std::vector<double>{0, 1});
-  EXPECT_TRUE(error.equal(at::tensor({0.0, 0.5, 0.0, 0.5}, at::kDouble).view({2, 2}))) << error;
-  EXPECT_GT(disentanglement_error(mixed, std::vector<double>{0, 1}, Distance::Kl)[0][1].item<double>(), 0);
+  const Disentanglement got = disentanglement_error(mixed, std::vector<double>{0, 1, 2});
+  const at::Tensor& error = got.error;
+  EXPECT_TRUE(error.equal(at::tensor({0.0, 0.5, 0.5}, at::kDouble).expand({3, 3}))) << error;
+  EXPECT_DOUBLE_EQ(got.everywhere.value, 1.0 / 3);
+  EXPECT_DOUBLE_EQ(got.box.value, 0.25);  // four points of the nine
+  // Task 0: 0 and 1/2 of two samples; task 1: always 0.
+  EXPECT_NEAR(got.box.half_width, 1.959964 * 0.25 / std::sqrt(2.0), 1e-12);
+  EXPECT_GT(disentanglement_error(mixed, std::vector<double>{0, 1}, Distance::Kl).error[0][1].item<double>(), 0);
 }
 
 TEST(Disentanglement, NamesThePointWhereOutputsAreNotFinite) {
@@ -64,8 +69,8 @@ TEST(GoldenDisentanglement, Maps) {
     const at::Tensor alphas = c.expected.at("grid").to(at::kDouble).contiguous();
     const std::span<const double> grid(alphas.const_data_ptr<double>(), static_cast<size_t>(alphas.numel()));
     const double tolerance = 2.01 / static_cast<double>(inputs[0].size(0));  // two answers near a boundary
-    EXPECT_LE(golden::max_abs_difference(disentanglement_error(standard, grid), c.expected.at("nonlinear")), tolerance);
-    EXPECT_LE(golden::max_abs_difference(disentanglement_error(linear, grid), c.expected.at("linear")), tolerance);
+    EXPECT_LE(golden::max_abs_difference(disentanglement_error(standard, grid).error, c.expected.at("nonlinear")), tolerance);
+    EXPECT_LE(golden::max_abs_difference(disentanglement_error(linear, grid).error, c.expected.at("linear")), tolerance);
   }
 }
 

@@ -1,0 +1,177 @@
+#include "cli/common.h"
+#include "cli/torch/model_argument.h"
+#include "taskvec/analysis/disentanglement.h"
+#include "taskvec/core/atomic_file.h"
+#include "taskvec/core/error.h"
+#include "taskvec/core/progress.h"
+#include "taskvec/eval/evaluate.h"
+#include "taskvec/report/plot.h"
+#include "taskvec/report/table.h"
+#include "taskvec/search/grid.h"
+#include "taskvec/train/head.h"
+
+#include <nlohmann/json.hpp>
+
+#include <array>
+#include <memory>
+
+namespace taskvec::cli {
+namespace {
+
+using nlohmann::ordered_json;
+
+struct Arguments {
+  std::string model, output, grid = "-2:2:0.2", split = "test", distance = "zero-one", origin, device = "cpu";
+  std::vector<std::string> sources, tasks, modes;
+  eval::EvalOptions options;
+  bool json = false;
+};
+
+/// base + $a*(first - base) + $b*(second - base)
+eval::EditedClip open_pair(const Arguments& arguments) {
+  if (arguments.sources.size() != 2) {
+    fail(ErrorCode::InvalidArgument, "a map is of two task vectors: give two fine-tuned models, -s a=PATH -s b=PATH, got {}",
+         arguments.sources.size());
+  }
+  std::array<std::string, 2> names;
+  for (size_t i = 0; i < 2; ++i) names[i] = arguments.sources[i].substr(0, arguments.sources[i].find('='));
+  std::vector<std::string> sources{"base=" + arguments.model};
+  sources.insert(sources.end(), arguments.sources.begin(), arguments.sources.end());
+  return open_model(fmt::format("base + $a*({} - base) + $b*({} - base)", names[0], names[1]), sources, {}, arguments.device);
+}
+
+/// What the two tasks' samples are answered at (a, b).
+analysis::Logits make_logits(eval::EditedClip& model, eval::Evaluator& evaluator, const std::vector<data::Task>& tasks,
+                             data::Split split) {
+  const auto at = [&](double a, double b) -> const bridge::Params& { return model.apply(std::array{a, b}); };
+  if (!evaluator.linear()) {
+    return [&, at, split](size_t task, std::span<const double> alpha) {
+      const bridge::Params& params = at(alpha[0], alpha[1]);
+      return train::classify(evaluator.features(params, tasks[task], split), evaluator.head(params, tasks[task]));
+    };
+  }
+  const auto copied = [](const bridge::Params& params) {
+    return params.map([](const std::string&, const at::Tensor& tensor) { return tensor.clone(); });
+  };
+  const bridge::Params origin = copied(at(0, 0));
+  std::vector<bridge::Params> directions;
+  for (const auto& [a, b] : {std::pair(1.0, 0.0), std::pair(0.0, 1.0)}) {
+    directions.push_back(
+        copied(at(a, b)).filter(models::Clip::is_image_encoder).map([&](const std::string& name, const at::Tensor& tensor) {
+          return tensor - origin.at(name);
+        }));
+  }
+  std::vector<std::pair<tangent::AffineOutputs, at::Tensor>> outputs;
+  for (const data::Task& task : tasks) {
+    outputs.emplace_back(evaluator.affine_outputs(origin, directions, task, split), evaluator.head(origin, task));
+  }
+  return [outputs](size_t task, std::span<const double> alpha) {
+    return train::classify(outputs[task].first.at(alpha), outputs[task].second);
+  };
+}
+
+void write_map(const std::filesystem::path& file, const std::string& title, const std::vector<double>& grid,
+               const at::Tensor& error) {
+  report::HeatMap map{.title = title, .labels = {}, .matrix = {}, .low = -1, .high = 1, .numbers = grid.size() <= 9, .frame = {}};
+  for (size_t i = 0; i < grid.size(); ++i) {
+    map.labels.push_back(report::coefficient(grid[i]));
+    const at::Tensor row = error[static_cast<int64_t>(i)].contiguous();
+    map.matrix.emplace_back(row.const_data_ptr<double>(), row.const_data_ptr<double>() + row.numel());
+    if (grid[i] < 0 || grid[i] > 1) continue;
+    if (!map.frame) map.frame = std::pair(i, i);
+    map.frame->second = i;
+  }
+  write_file_atomically(file, report::png(map));
+}
+
+std::string with_interval(const analysis::Mean& mean) { return fmt::format("{:.3f} ± {:.3f}", mean.value, mean.half_width); }
+
+ordered_json to_json(const analysis::Disentanglement& map) {
+  ordered_json json;
+  json["mean"] = {{"value", map.everywhere.value}, {"ci95", map.everywhere.half_width}};
+  json["box"] = {{"value", map.box.value}, {"ci95", map.box.half_width}};
+  for (int64_t i = 0; i < map.error.size(0); ++i) {
+    const at::Tensor row = map.error[i].contiguous();
+    json["error"].push_back(std::vector<double>(row.const_data_ptr<double>(), row.const_data_ptr<double>() + row.numel()));
+  }
+  return json;
+}
+
+void run_disentangle(Arguments& arguments) {
+  const auto tasks = load_tasks(arguments.tasks);
+  if (tasks.size() != 2) fail(ErrorCode::InvalidArgument, "a map is of two tasks: -t FIRST -t SECOND, got {}", tasks.size());
+  const std::vector<double> grid = search::parse_axis("a=" + arguments.grid).values;
+  if (grid.size() > 40) fail(ErrorCode::InvalidArgument, "--grid {}: {} values a side; at most 40", arguments.grid, grid.size());
+  const data::Split split = parse_split(arguments.split);
+  const auto distance = arguments.distance == "kl" ? analysis::Distance::Kl : analysis::Distance::ZeroOne;
+  arguments.options.progress = false;
+  eval::EditedClip model = open_pair(arguments);
+  if (arguments.modes.empty()) {
+    const bool linear = eval::linear_origin(model, eval::Mode::Auto, arguments.origin).has_value();
+    arguments.modes = linear ? std::vector<std::string>{"linear"} : std::vector<std::string>{"standard", "posthoc"};
+  }
+  if (!arguments.output.empty()) std::filesystem::create_directories(arguments.output);
+
+  ordered_json all{
+      {"tasks", {tasks[0].name, tasks[1].name}}, {"split", arguments.split}, {"distance", arguments.distance}, {"grid", grid}};
+  report::Table table({"mode", "mean over the grid", "mean in [0, 1]²"});
+  for (const std::string& mode : arguments.modes) {
+    eval::Evaluator evaluator(model.network(), model.folder(), arguments.options);
+    if (auto origin = eval::linear_origin(model, eval::parse_mode(mode), arguments.origin))
+      evaluator.linearise(std::move(*origin));
+    Progress progress(mode, static_cast<int64_t>(grid.size() * grid.size()), "points");
+    const auto map =
+        analysis::disentanglement_error(make_logits(model, evaluator, tasks, split), grid, distance, [&] { progress.add(1); });
+    all["modes"][mode] = to_json(map);
+    table.row({mode, with_interval(map.everywhere), with_interval(map.box)});
+    if (!arguments.output.empty()) {
+      write_map(std::filesystem::path(arguments.output) / (mode + ".png"),
+                fmt::format("ξ, {}: {} down, {} across", mode, tasks[0].name, tasks[1].name), grid, map.error);
+    }
+  }
+  if (!arguments.output.empty())
+    write_file_atomically(std::filesystem::path(arguments.output) / "disentanglement.json", all.dump(1) + "\n");
+  if (arguments.json) {
+    fmt::print("{}\n", all.dump());
+  } else {
+    table.print();
+  }
+}
+
+}  // namespace
+
+void add_disentangle_command(CLI::App& app) {
+  auto* command = app.add_subcommand(
+      "disentangle",
+      "How much two task vectors disturb each other: maps of the disentanglement error\n\n"
+      "  taskvec disentangle -m assets/pocket-clip -s a=runs/mnist -s b=runs/clothes -t mnist -t fashion-mnist -o xi\n\n"
+      "At (a, b) the error counts the answers on the first task that adding b times the second vector changes, and the other "
+      "way\n"
+      "round: 0 says that the vectors act on their own tasks alone. In the tangent space a map costs one pass over the data; in\n"
+      "standard mode every point costs one.\n");
+  auto arguments = std::make_shared<Arguments>();
+  command->add_option("-m,--model", arguments->model, "the base: a CLIP folder")->required();
+  command->add_option("-s,--source", arguments->sources, "the two fine-tuned models: name=path")->required();
+  command->add_option("-t,--task", arguments->tasks, "their tasks, in the same order")->required();
+  command->add_option("--grid", arguments->grid, "coefficients of both vectors")->capture_default_str();
+  command
+      ->add_option("--mode", arguments->modes,
+                   "standard, posthoc or linear; repeatable (default: standard and posthoc, or linear where "
+                   "the models were trained so)")
+      ->check(CLI::IsMember({"standard", "posthoc", "linear"}));
+  command->add_option("--distance", arguments->distance, "zero-one: answers that differ; kl: of the probabilities, in nats")
+      ->check(CLI::IsMember({"zero-one", "kl"}))
+      ->capture_default_str();
+  command->add_option("--origin", arguments->origin, "the model that is linearised (default: the base)");
+  command->add_option("--split", arguments->split, "train, val or test")->capture_default_str();
+  arguments->options.limit = 2048;
+  command->add_option("--limit", arguments->options.limit, "at most so many images a task; 0: all")->capture_default_str();
+  command->add_option("--batch", arguments->options.batch, "images at a time")->capture_default_str();
+  command->add_option("-o,--output", arguments->output, "a folder for disentanglement.json and a picture per mode");
+  command->add_option("--device", arguments->device, "cpu, cuda or cuda:N")->capture_default_str();
+  command->add_flag("--json", arguments->json, "the maps as JSON");
+  add_threads_option(*command);
+  command->callback([=] { run_disentangle(*arguments); });
+}
+
+}  // namespace taskvec::cli
