@@ -4,7 +4,11 @@
 #include "taskvec/core/version.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
+
+#include <csignal>
 #include <cstdio>
+#include <string_view>
 
 namespace {
 
@@ -20,9 +24,19 @@ int exit_code(taskvec::ErrorCode code) {
   return code == ErrorCode::Io || code == ErrorCode::Numeric ? 1 : 2;
 }
 
+/// Inputs are mapped: what is beyond the end of one that shrinks can be neither read nor returned from. What was being written is
+/// cleared up by the next run, as after a kill.
+void on_bus_error(int) {
+  constexpr std::string_view kMessage =
+      "error: an input was cut off while it was being read (or its disk failed); run again when nothing writes to it\n";
+  [[maybe_unused]] const auto written = ::write(STDERR_FILENO, kMessage.data(), kMessage.size());
+  ::_exit(1);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
+  std::signal(SIGBUS, on_bus_error);
   CLI::App app(kDescription, "taskvec");
   app.set_version_flag("--version", std::string(taskvec::version()));
   app.require_subcommand(1);

@@ -37,4 +37,4 @@ endif()
 # Warnings for our own code.
 add_library(taskvec_warnings INTERFACE)
 # gcc 12 sees an overflow inside fmt that is not there.
-target_compile_options(taskvec_warnings INTERFACE -Wall -Wextra -Wshadow -Wconversion -Wno-stringop-overflow $<$<BOOL:${TASKVEC_WERROR}>:-Werror>)
+target_compile_options(taskvec_warnings INTERFACE -Wall -Wextra -Wshadow -Wconversion $<$<CXX_COMPILER_ID:GNU>:-Wno-stringop-overflow> $<$<BOOL:${TASKVEC_WERROR}>:-Werror>)

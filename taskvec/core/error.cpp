@@ -20,7 +20,18 @@ size_t edit_distance(std::string_view a, std::string_view b) {
   return row[b.size()];
 }
 
+constexpr size_t kLongestMessage = size_t{1} << 14;
+
+std::string printable(std::string message) {
+  if (message.size() > kLongestMessage) message.replace(kLongestMessage, std::string::npos, " ...");
+  for (char& c : message)
+    if (const auto byte = static_cast<unsigned char>(c); (byte < ' ' && c != '\n' && c != '\t') || byte == 0x7F) c = '?';
+  return message;
+}
+
 }  // namespace
+
+Error::Error(ErrorCode code, std::string message) : std::runtime_error(printable(std::move(message))), code_(code) {}
 
 std::string nearest(std::string_view name, std::span<const std::string> candidates) {
   // A misspelling changes two letters or a third of a word; names longer than this are not worth the quadratic time.

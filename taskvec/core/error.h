@@ -14,10 +14,12 @@ namespace taskvec {
 enum class ErrorCode { InvalidArgument, Format, Io, NotFound, Unsupported, Numeric };
 
 /// The only exception that taskvec throws on purpose.
-/// Messages read: what is wrong: file, tensor, expected ..., got ...; a likely cause or the fix.
+/// Messages read: what is wrong: file, tensor, expected ..., got ...; a likely cause or the fix. They quote names from files,
+/// which may hold anything: control characters become '?', so that none ends the message or speaks to a terminal, and it has an
+/// end.
 class Error : public std::runtime_error {
  public:
-  Error(ErrorCode code, const std::string& message) : std::runtime_error(message), code_(code) {}
+  Error(ErrorCode code, std::string message);
   ErrorCode code() const noexcept { return code_; }
 
  private:

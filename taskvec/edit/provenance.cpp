@@ -2,9 +2,8 @@
 
 #include "taskvec/core/error.h"
 #include "taskvec/core/version.h"
+#include "taskvec/formats/bounded_json.h"
 #include "taskvec/formats/names.h"
-
-#include <nlohmann/json.hpp>
 
 namespace taskvec::edit {
 namespace {
@@ -24,7 +23,7 @@ class Reader {
   }
 
   json parsed(const char* key, json::value_t type) const {
-    auto result = json::parse(value(key), nullptr, /*allow_exceptions=*/false);
+    auto result = formats::parse_bounded_json(value(key));
     if (result.type() != type) refuse(fmt::format("'{}' in its metadata is not the JSON that taskvec writes", key));
     return result;
   }

@@ -27,7 +27,15 @@ int64_t Manifest::nbytes() const {
 
 Checkpoint::Checkpoint(std::filesystem::path path, Manifest manifest, std::vector<std::shared_ptr<const MappedFile>> files)
     : path_(std::move(path)), manifest_(std::move(manifest)), files_(std::move(files)) {
-  for (size_t i = 0; i < manifest_.tensors.size(); ++i) manifest_.index.emplace(manifest_.tensors[i].name, i);
+  int64_t total = 0;
+  for (size_t i = 0; i < manifest_.tensors.size(); ++i) {
+    const auto& [name, info, file, offset, as_is] = manifest_.tensors[i];
+    manifest_.index.emplace(name, i);
+    if (info.nbytes() > kMaxTensorBytes - total)
+      fail(ErrorCode::Format, "{}: with tensor '{}' ({} {}) the tensors have more than {} bytes together", path_.string(), name,
+           taskvec::name(info.dtype), to_string(info.shape), kMaxTensorBytes);
+    total += info.nbytes();
+  }
 }
 
 const TensorEntry& Checkpoint::entry(std::string_view name) const {

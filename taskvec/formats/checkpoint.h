@@ -38,6 +38,9 @@ struct Manifest {
   std::map<std::string, size_t, std::less<>> index;  ///< name -> position in `tensors`; filled by the readers
 };
 
+/// A few bytes can describe tensors of any size; those of a model that exists are smaller than this together.
+constexpr int64_t kMaxTensorBytes = int64_t{1} << 44;
+
 /// A tensor together with what keeps its bytes alive.
 struct MappedTensor {
   TensorView view;
@@ -50,6 +53,7 @@ struct MappedTensor {
 class Checkpoint {
  public:
   /// @param files  those of manifest.files, mapped; the manifest's index is filled in here
+  /// @throws Error{Format} when the tensors have more than kMaxTensorBytes together
   Checkpoint(std::filesystem::path path, Manifest manifest, std::vector<std::shared_ptr<const MappedFile>> files);
   virtual ~Checkpoint() = default;
   Checkpoint(const Checkpoint&) = delete;

@@ -1,9 +1,9 @@
 #include "taskvec/formats/delta.h"
 
 #include "taskvec/core/error.h"
+#include "taskvec/formats/bounded_json.h"
+#include "taskvec/formats/lossless.h"
 #include "taskvec/formats/packed_delta.h"
-
-#include <nlohmann/json.hpp>
 
 #include <array>
 
@@ -20,7 +20,7 @@ constexpr const char* kOptionsKey = "taskvec.delta.options";
 
 DeltaInfo::End read_end(const fs::path& path, const std::map<std::string, std::string>& metadata, const char* key) {
   const auto found = metadata.find(key);
-  const json value = found == metadata.end() ? json() : json::parse(found->second, nullptr, /*allow_exceptions=*/false);
+  const json value = found == metadata.end() ? json() : parse_bounded_json(found->second);
   const auto text = [&](const char* field) {
     if (!value.is_object() || !value.contains(field) || !value[field].is_string())
       fail(ErrorCode::Format, "{}: '{}' in its metadata has no '{}'", path.string(), key, field);
@@ -73,7 +73,7 @@ std::shared_ptr<const Checkpoint> open_delta(const fs::path& path, Manifest mani
     case DeltaKind::Sparse: return open_sparse_delta(path, std::move(manifest), std::move(file));
     case DeltaKind::Sign: return open_sign_delta(path, std::move(manifest), std::move(file));
     case DeltaKind::Dense: manifest.delta = true; break;
-    case DeltaKind::Lossless: break;
+    case DeltaKind::Lossless: return open_lossless_delta(path, std::move(manifest), std::move(file));
   }
   return std::make_shared<Checkpoint>(path, std::move(manifest), std::vector{std::move(file)});
 }

@@ -1,8 +1,8 @@
 #include "taskvec/formats/described_tensor.h"
 
 #include "taskvec/core/error.h"
-
-#include <nlohmann/json.hpp>
+#include "taskvec/formats/bounded_json.h"
+#include "taskvec/formats/checkpoint.h"
 
 #include <set>
 
@@ -14,8 +14,6 @@ using nlohmann::json;
 
 constexpr size_t kMaxDimensions = 64;
 constexpr int64_t kMaxShards = 100'000;
-/// A few bytes can describe tensors of any size; those of a model that exists are smaller than this together.
-constexpr int64_t kMaxBytes = int64_t{1} << 44;
 
 class Reader {
  public:
@@ -77,7 +75,7 @@ std::string describe_tensors(const std::vector<DescribedTensor>& tensors) {
 
 std::vector<DescribedTensor> read_described_tensors(const fs::path& path, const std::map<std::string, std::string>& metadata) {
   const auto found = metadata.find(kDescriptionsKey);
-  const json list = found == metadata.end() ? json() : json::parse(found->second, nullptr, /*allow_exceptions=*/false);
+  const json list = found == metadata.end() ? json() : parse_bounded_json(found->second);
   if (!list.is_array()) fail(ErrorCode::Format, "{}: its metadata have no list '{}'", path.string(), kDescriptionsKey);
   const Reader reader(path);
   std::vector<DescribedTensor> tensors;
@@ -86,8 +84,8 @@ std::vector<DescribedTensor> read_described_tensors(const fs::path& path, const 
   for (const auto& object : list) {
     tensors.push_back(reader.read(object));
     const int64_t size = tensors.back().info.nbytes();
-    if (size > kMaxBytes - total)
-      reader.refuse(tensors.back().name, fmt::format("{} bytes; all tensors together may have {}", size, kMaxBytes));
+    if (size > kMaxTensorBytes - total)
+      reader.refuse(tensors.back().name, fmt::format("{} bytes; all tensors together may have {}", size, kMaxTensorBytes));
     total += size;
     if (!names.insert(tensors.back().name).second) reader.refuse(tensors.back().name, "it is there twice");
   }

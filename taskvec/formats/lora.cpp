@@ -1,6 +1,7 @@
 #include "taskvec/formats/lora.h"
 
 #include "taskvec/core/error.h"
+#include "taskvec/formats/inside.h"
 #include "taskvec/formats/lora_product.h"
 
 #include <algorithm>
@@ -10,6 +11,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr const char* kConfig = "adapter_config.json";
 constexpr std::string_view kPrefix = "base_model.model.";
 
 /// What the name of a tensor in an adapter says: "<module>.lora_A[.<adapter>].weight", "<module>.lora_embedding_A[.<adapter>]".
@@ -41,8 +43,8 @@ std::optional<FactorName> parse_name(std::string_view name) {
 /// Pairs the factors of an adapter and checks them.
 class AdapterReader {
  public:
-  AdapterReader(const fs::path& folder, fs::path file)
-      : config_(read_lora_config(folder / "adapter_config.json")), weights_(open(file)), path_(file.string()) {}
+  AdapterReader(const fs::path& folder, const fs::path& file)
+      : config_(read_lora_config(inside(folder, kConfig))), weights_(open(file)), path_(file.string()) {}
 
   std::shared_ptr<const Checkpoint> read(const fs::path& folder) {
     std::vector<const TensorEntry*> others;
@@ -155,11 +157,11 @@ void LoraAdapter::make(const TensorEntry& entry, uint64_t offset, std::span<std:
                static_cast<int64_t>(offset / sizeof(float)), out);
 }
 
-bool is_lora(const fs::path& folder) { return fs::exists(folder / "adapter_config.json"); }
+bool is_lora(const fs::path& folder) { return is_there(folder / kConfig); }
 
 std::shared_ptr<const Checkpoint> open_lora(const fs::path& folder) {
   for (const char* name : {"adapter_model.safetensors", "adapter_model.bin"})
-    if (fs::exists(folder / name)) return AdapterReader(folder, folder / name).read(folder);
+    if (is_there(folder / name)) return AdapterReader(folder, inside(folder, name)).read(folder);
   fail(ErrorCode::NotFound, "{} has an adapter_config.json, but neither adapter_model.safetensors nor adapter_model.bin",
        folder.string());
 }

@@ -2,6 +2,7 @@
 
 #include "taskvec/core/atomic_file.h"
 #include "taskvec/core/error.h"
+#include "taskvec/formats/bounded_json.h"
 
 #include <nlohmann/json.hpp>
 
@@ -15,7 +16,6 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr uint64_t kMaxConfigBytes = uint64_t{16} << 20;
-constexpr int kMaxDepth = 16;
 
 struct Refusal {
   std::string_view key, why;
@@ -172,14 +172,9 @@ double LoraConfig::scale_of(std::string_view module) const {
 }
 
 nlohmann::ordered_json read_adapter_json(const std::filesystem::path& path) {
-  bool too_deep = false;
-  const auto bounded = [&](int depth, Json::parse_event_t, Json&) {
-    too_deep |= depth > kMaxDepth;
-    return !too_deep;
-  };
-  Json json = Json::parse(read_file(path, kMaxConfigBytes), bounded, /*allow_exceptions=*/false);
-  if (too_deep) fail(ErrorCode::Format, "{} is nested more than {} levels deep", path.string(), kMaxDepth);
-  if (!json.is_object()) fail(ErrorCode::Format, "{} is not a JSON object", path.string());
+  Json json = parse_bounded_json<Json>(read_file(path, kMaxConfigBytes));
+  if (!json.is_object())
+    fail(ErrorCode::Format, "{} is not a JSON object, or is nested more than {} levels deep", path.string(), kMaxJsonDepth);
   return json;
 }
 

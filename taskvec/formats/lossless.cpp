@@ -2,13 +2,15 @@
 
 #include "taskvec/core/checked.h"
 #include "taskvec/core/fingerprint.h"
+#include "taskvec/core/parallel.h"
+#include "taskvec/formats/bounded_json.h"
 #include "taskvec/formats/byte_planes.h"
 #include "taskvec/formats/fingerprint.h"
-
-#include <nlohmann/json.hpp>
+#include "taskvec/formats/sidecars.h"
 
 #include <algorithm>
 #include <cstring>
+#include <mutex>
 #include <set>
 
 namespace taskvec::formats {
@@ -56,7 +58,7 @@ class Reader {
   json parsed(const char* key, json::value_t type) const {
     const auto& metadata = delta_.manifest().metadata;
     const auto found = metadata.find(key);
-    json result = found == metadata.end() ? json() : json::parse(found->second, nullptr, /*allow_exceptions=*/false);
+    json result = found == metadata.end() ? json() : parse_bounded_json(found->second);
     if (result.type() != type) refuse(fmt::format("'{}' in its metadata is not what taskvec writes", key));
     return result;
   }
@@ -107,8 +109,7 @@ class Reader {
     };
     DeltaSidecar sidecar{text("name"), text("fingerprint")};
     const fs::path path(sidecar.name);
-    const bool weights = path.extension() == ".safetensors" || sidecar.name.ends_with(".index.json");
-    if (sidecar.name.empty() || sidecar.name.front() == '.' || path.filename() != path || weights ||
+    if (sidecar.name.empty() || sidecar.name.front() == '.' || path.filename() != path || is_weights(path) ||
         sidecar.name.find('\0') != std::string::npos)
       refuse(fmt::format("'{}' is no name for a file beside the weights", sidecar.name));
     sidecar.stored = object.contains("stored") && object["stored"] == true;
@@ -125,7 +126,41 @@ class Reader {
   const Checkpoint& delta_;
 };
 
+class LosslessFile : public Checkpoint {
+ public:
+  using Checkpoint::Checkpoint;
+
+  std::vector<std::string> damage() const override try {
+    const LosslessDelta lossless = read_lossless(*this);
+    std::vector<std::string> found;
+    std::mutex mutex;
+    for (const auto& tensor : lossless.tensors) {
+      parallel_for(static_cast<int64_t>(tensor.chunks.size()), [&](int64_t i) {
+        if (tensor.chunks[static_cast<size_t>(i)].size == 0) return;  // the base has these bytes
+        const int64_t left = tensor.described.info.nbytes() - i * kHashChunk;
+        const std::vector<std::byte> zeros(static_cast<size_t>(std::min(kHashChunk, left)));
+        std::vector<std::byte> out(zeros.size());
+        try {
+          restore_chunk(*this, tensor, static_cast<size_t>(i), zeros, out);
+        } catch (const Error& error) {
+          const std::lock_guard lock(mutex);
+          found.emplace_back(error.what());
+        }
+      });
+    }
+    std::sort(found.begin(), found.end());
+    return found;
+  } catch (const Error& error) {
+    return {error.what()};
+  }
+};
+
 }  // namespace
+
+std::shared_ptr<const Checkpoint> open_lossless_delta(const fs::path& path, Manifest manifest,
+                                                      std::shared_ptr<const MappedFile> file) {
+  return std::make_shared<LosslessFile>(path, std::move(manifest), std::vector{std::move(file)});
+}
 
 std::map<std::string, std::string> lossless_metadata(const std::map<std::string, std::string>& finetuned,
                                                      const std::vector<DeltaSidecar>& sidecars) {

@@ -42,6 +42,10 @@ struct LosslessDelta {
 std::map<std::string, std::string> lossless_metadata(const std::map<std::string, std::string>& finetuned,
                                                      const std::vector<DeltaSidecar>& sidecars);
 
+/// Shows what lies in the file; its damage() is every chunk that does not restore.
+std::shared_ptr<const Checkpoint> open_lossless_delta(const std::filesystem::path& path, Manifest manifest,
+                                                      std::shared_ptr<const MappedFile> file);
+
 /// @throws Error{Format} naming the file, the tensor and the rule: parts that are missing, chunk sizes that do not add up or that
 /// no chunk of that many elements can have, sidecar names that reach out of a folder
 LosslessDelta read_lossless(const Checkpoint& delta);

@@ -2,8 +2,7 @@
 
 #include "taskvec/core/error.h"
 #include "taskvec/core/parallel.h"
-
-#include <nlohmann/json.hpp>
+#include "taskvec/formats/bounded_json.h"
 
 #include <algorithm>
 #include <cstring>
@@ -148,7 +147,7 @@ std::shared_ptr<const Checkpoint> make_checkpoint(const fs::path& path, std::str
 
 std::map<std::string, std::string> metadata_of(std::string_view comment) {
   std::map<std::string, std::string> metadata;
-  const auto json = nlohmann::json::parse(comment, nullptr, /*allow_exceptions=*/false);
+  const auto json = parse_bounded_json(comment);
   if (!json.is_object()) return metadata;
   for (const auto& [key, value] : json.items())
     if (value.is_string()) metadata.emplace(key, value.get<std::string>());

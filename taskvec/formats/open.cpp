@@ -1,15 +1,16 @@
 #include "taskvec/core/error.h"
 #include "taskvec/formats/gguf.h"
+#include "taskvec/formats/inside.h"
 #include "taskvec/formats/llama2c.h"
 #include "taskvec/formats/lora.h"
 #include "taskvec/formats/numpy.h"
 #include "taskvec/formats/pytorch.h"
 #include "taskvec/formats/safetensors.h"
+#include "taskvec/formats/sidecars.h"
 
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <array>
 #include <cstring>
 
 namespace taskvec::formats {
@@ -36,38 +37,15 @@ bool is_safetensors(std::span<const std::byte> bytes) {
   return length <= kMaxHeaderBytes;
 }
 
-/// Files that are weights or belong to another format; everything else of a model folder is carried along.
-bool is_weights(const fs::path& file) {
-  static constexpr std::array kExtensions{".safetensors", ".bin",     ".pt",   ".pth", ".ckpt", ".gguf",
-                                          ".h5",          ".msgpack", ".onnx", ".npz", ".pkl"};
-  const std::string name = file.filename().string();
-  return std::find(kExtensions.begin(), kExtensions.end(), file.extension()) != kExtensions.end() ||
-         name.ends_with(".index.json");
-}
-
-constexpr uintmax_t kMaxSidecarBytes = uintmax_t{256} << 20;
-
-std::vector<fs::path> sidecars(const fs::path& folder) {
-  std::vector<fs::path> files;
-  for (const auto& entry : fs::directory_iterator(folder)) {
-    const std::string name = entry.path().filename().string();
-    // What taskvec writes about a run belongs to that run.
-    if (!entry.is_regular_file() || name.front() == '.' || name == "run.json" || entry.path().extension() == ".jsonl") continue;
-    if (!is_weights(entry.path()) && entry.file_size() <= kMaxSidecarBytes) files.push_back(entry.path());
-  }
-  std::sort(files.begin(), files.end());
-  return files;
-}
-
 std::shared_ptr<const Checkpoint> open_folder(const fs::path& folder) {
-  const fs::path index = folder / "model.safetensors.index.json", lone = folder / "model.safetensors";
-  if (fs::exists(lone)) return open_safetensors(folder, MappedFile::open(lone), sidecars(folder));
-  if (fs::exists(index)) return open_sharded(folder, index, sidecars(folder));
+  const auto has = [&](const char* name) { return is_there(folder / name); };
+  constexpr const char *kLone = "model.safetensors", *kIndex = "model.safetensors.index.json";
+  constexpr const char *kBin = "pytorch_model.bin", *kBinIndex = "pytorch_model.bin.index.json";
+  if (has(kLone)) return open_safetensors(folder, MappedFile::open(inside(folder, kLone)), sidecars(folder));
+  if (has(kIndex)) return open_sharded(folder, inside(folder, kIndex), sidecars(folder));
   if (is_lora(folder)) return open_lora(folder);
-  if (const auto bin = folder / "pytorch_model.bin"; fs::exists(bin))
-    return open_pytorch(folder, MappedFile::open(bin), sidecars(folder));
-  if (const auto bins = folder / "pytorch_model.bin.index.json"; fs::exists(bins))
-    return open_pytorch_sharded(folder, bins, sidecars(folder));
+  if (has(kBin)) return open_pytorch(folder, MappedFile::open(inside(folder, kBin)), sidecars(folder));
+  if (has(kBinIndex)) return open_pytorch_sharded(folder, inside(folder, kBinIndex), sidecars(folder));
   std::vector<std::string> found;
   for (const auto& entry : fs::directory_iterator(folder)) found.push_back(entry.path().filename().string());
   std::sort(found.begin(), found.end());

@@ -55,10 +55,10 @@ class Unpickler {
     switch (op) {
       case Op::PROTO: return check_protocol(take<uint8_t>());
       case Op::FRAME: return check_frame(take<uint64_t>());
-      case Op::MARK: return marks_.push_back(stack_.size());
+      case Op::MARK: return push_mark();
       case Op::POP: return drop();
       case Op::POP_MARK: return void(pop_to_mark());
-      case Op::DUP: return stack_.push_back(top());
+      case Op::DUP: return push_id(top());
 
       case Op::NONE: return push_shared(none_, {PickleKind::None, {}, {}, {}});
       case Op::NEWTRUE: return push_shared(true_, {PickleKind::Bool, {1}, {}, {}});
@@ -228,12 +228,27 @@ class Unpickler {
     return static_cast<PickleId>(out_.values.size() - 1);
   }
 
-  void push(PickleValue value) { stack_.push_back(add(std::move(value))); }
+  void check_height(size_t height) const {
+    if (height == kMaxPickleStack)
+      refuse(ErrorCode::Format, "more than {} values on the stack; this is no sensible checkpoint", kMaxPickleStack);
+  }
+
+  void push_id(PickleId id) {
+    check_height(stack_.size());
+    stack_.push_back(id);
+  }
+
+  void push_mark() {
+    check_height(marks_.size());
+    marks_.push_back(static_cast<uint32_t>(stack_.size()));
+  }
+
+  void push(PickleValue value) { push_id(add(std::move(value))); }
 
   /// Values that are the same wherever they stand: checkpoints of many tensors repeat them millions of times.
   void push_shared(std::optional<PickleId>& shared, PickleValue value) {
     if (!shared) shared = add(std::move(value));
-    stack_.push_back(*shared);
+    push_id(*shared);
   }
 
   // ---- plain data
@@ -324,7 +339,7 @@ class Unpickler {
   void get(uint64_t index) {
     if (index >= memo_.size() || memo_[index] == kNoValue)
       refuse(ErrorCode::Format, "it takes what was never put at {} in the memo", index);
-    stack_.push_back(memo_[index]);
+    push_id(memo_[index]);
   }
 
   // ---- what Python would have imported and called
@@ -353,7 +368,7 @@ class Unpickler {
 
   void push_global_lines() {
     const auto module = line(), name = line();
-    stack_.push_back(global(module, name));
+    push_id(global(module, name));
   }
 
   void push_stack_global() {
@@ -362,7 +377,7 @@ class Unpickler {
     const auto& name = out_.values[ids[1]];
     if (module.kind != PickleKind::String || name.kind != PickleKind::String)
       refuse(ErrorCode::Format, "a global whose module and name are no strings");
-    stack_.push_back(global(module.text, name.text));
+    push_id(global(module.text, name.text));
   }
 
   PickleCall& call_of(const PickleValue& value) { return out_.calls[static_cast<size_t>(value.integer)]; }
@@ -413,8 +428,8 @@ class Unpickler {
   std::string_view where_;
   size_t at_ = 0, op_at_ = 0;
   Ids stack_, memo_;
-  std::vector<size_t> marks_;  // heights of the stack
-  size_t memoized_ = 0;        // distinct places in the memo: where MEMOIZE puts the next
+  std::vector<uint32_t> marks_;  // heights of the stack
+  size_t memoized_ = 0;          // distinct places in the memo: where MEMOIZE puts the next
   std::map<std::string, PickleId> globals_;
   std::optional<PickleId> none_, true_, false_, empty_tuple_;
   Pickle out_;

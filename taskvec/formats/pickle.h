@@ -64,7 +64,8 @@ struct Pickle {
   const PickleValue& operator[](PickleId id) const { return values[id]; }
 };
 
-constexpr size_t kMaxPickleValues = size_t{1} << 24;
+constexpr size_t kMaxPickleValues = size_t{1} << 23;  // each takes 100 bytes of memory, and one of the file
+constexpr size_t kMaxPickleStack = size_t{1} << 24;
 constexpr size_t kMaxPickleMemo = size_t{1} << 24;
 constexpr size_t kMaxPickleLong = 1024;  ///< bytes of one integer
 

@@ -1,6 +1,7 @@
 #include "taskvec/formats/pytorch.h"
 
 #include "taskvec/core/error.h"
+#include "taskvec/formats/inside.h"
 #include "taskvec/formats/safetensors.h"
 #include "taskvec/formats/strided.h"
 #include "taskvec/formats/torch_file.h"
@@ -138,7 +139,7 @@ std::shared_ptr<const Checkpoint> open_pytorch_sharded(const fs::path& path, con
   Gathered gathered;
   size_t found = 0;
   for (const auto& shard : shards) {
-    for (const auto& name : gathered.add(MappedFile::open(index.parent_path() / shard))) {
+    for (const auto& name : gathered.add(MappedFile::open(inside(index.parent_path(), shard)))) {
       const auto listed = weight_map.find(name);
       if (listed == weight_map.end() || listed->second != shard)
         fail(ErrorCode::Format, "{}: tensor '{}' is in '{}', which the index does not say", index.string(), name, shard);

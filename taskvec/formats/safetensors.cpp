@@ -54,6 +54,7 @@ class HeaderParser {
   }
 
   TensorEntry parse_tensor(std::string name, const simdjson::dom::element& value) {
+    if (name.find('\0') != name.npos) fail(ErrorCode::Format, "{}: the name of a tensor holds a NUL: '{}'", path(), name.c_str());
     simdjson::dom::array shape, offsets;
     std::string_view dtype;
     if (value["dtype"].get(dtype) || value["shape"].get(shape) || value["data_offsets"].get(offsets) || offsets.size() != 2)

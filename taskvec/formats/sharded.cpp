@@ -1,9 +1,10 @@
 #include "taskvec/core/atomic_file.h"
 #include "taskvec/core/error.h"
 #include "taskvec/formats/delta.h"
+#include "taskvec/formats/inside.h"
 #include "taskvec/formats/safetensors.h"
 
-#include <nlohmann/json.hpp>
+#include <simdjson.h>
 
 #include <algorithm>
 #include <set>
@@ -14,19 +15,23 @@ namespace fs = std::filesystem;
 
 // An index cannot reach outside of its folder.
 std::map<std::string, std::string> read_weight_map(const fs::path& index) {
-  const auto json = nlohmann::json::parse(read_file(index), nullptr, /*allow_exceptions=*/false);
-  if (json.is_discarded()) fail(ErrorCode::Format, "{} is not valid JSON", index.string());
-  if (!json.is_object() || !json.contains("weight_map") || !json["weight_map"].is_object())
+  simdjson::dom::parser parser;
+  simdjson::dom::element json;
+  const std::string contents = read_file(index, kMaxHeaderBytes);
+  if (const auto error = parser.parse(contents).get(json))
+    fail(ErrorCode::Format, "{} is not valid JSON: {}", index.string(), simdjson::error_message(error));
+  simdjson::dom::object weight_map;
+  if (json["weight_map"].get(weight_map))
     fail(ErrorCode::Format, "{} has no 'weight_map' from tensor names to files", index.string());
   std::map<std::string, std::string> map;
-  for (const auto& [name, file] : json["weight_map"].items()) {
-    if (!file.is_string()) fail(ErrorCode::Format, "{}: tensor '{}' has no file name", index.string(), name);
-    const auto text = file.get<std::string>();
+  for (const auto [name, file] : weight_map) {
+    std::string_view text;
+    if (file.get(text)) fail(ErrorCode::Format, "{}: tensor '{}' has no file name", index.string(), name);
     const fs::path shard(text);
     if (text.empty() || text == "." || text == ".." || shard.is_absolute() || shard.filename() != shard ||
-        text.find('\0') != std::string::npos)
+        text.find('\0') != text.npos)
       fail(ErrorCode::Format, "{}: shard '{}' is not the name of a file in the same folder", index.string(), text);
-    map.emplace(name, text);
+    if (!map.emplace(name, text).second) fail(ErrorCode::Format, "{}: tensor '{}' is there twice", index.string(), name);
   }
   if (map.empty()) fail(ErrorCode::Format, "{}: the weight_map names no tensors", index.string());
   return map;
@@ -66,15 +71,14 @@ std::shared_ptr<const Checkpoint> open_sharded(const fs::path& path, const fs::p
   };
   for (const auto& shard : shards) {
     const fs::path shard_path = index.parent_path() / shard;
-    std::error_code error;
-    if (!fs::exists(shard_path, error)) {
+    if (!is_there(shard_path)) {
       problem(ErrorCode::NotFound, "{} names shard '{}', but there is no such file", index.string(), shard);
       continue;
     }
     SafetensorsHeader header;
     std::shared_ptr<const MappedFile> file;
     try {
-      file = MappedFile::open(shard_path);
+      file = MappedFile::open(inside(index.parent_path(), shard));
       header = read_safetensors_header(*file);
     } catch (const Error& broken) {
       report(broken.code(), broken.what());

@@ -14,11 +14,11 @@
 namespace taskvec::formats {
 namespace {
 
-constexpr int kMaxDepth = 64;  // of nested dicts, lists and modules
+constexpr size_t kMaxDepth = 64;  // of nested dicts, lists and modules
 // A pickle that shares parts is a graph: a walk over it may be exponentially longer than the pickle.
-constexpr size_t kMaxVisits = size_t{1} << 22, kVisitsPerValue = 64;
-constexpr size_t kMaxName = 4096;
-constexpr int kMaxWrappings = 8;  // {"model": {"state_dict": ...}}
+constexpr size_t kMaxVisits = size_t{1} << 23, kVisitsPerValue = 64, kVisitsPerTensor = 8;
+constexpr size_t kMaxName = 4096, kMaxNames = size_t{1} << 28;  // bytes of one, and of those of all tensors
+constexpr int kMaxWrappings = 8;                                // {"model": {"state_dict": ...}}
 constexpr size_t kMaxListed = 20;
 
 /// Where training scripts put the model, the surest first.
@@ -50,10 +50,12 @@ class ObjectReader {
   }
 
  private:
-  struct Visit {
-    PickleId id;
+  /// A container that is being walked through.
+  struct Level {
     std::string name;
-    int depth;
+    Pairs parts;       // under keys; kNoValue where the key is the part's number
+    size_t keyed = 0;  // parts that have a key; they come first
+    size_t next = 0;
   };
 
   std::string globals() const {
@@ -90,52 +92,71 @@ class ObjectReader {
     return false;
   }
 
+  /// Adds the tensors of a value, in order. Names are made one at a time, and what is listed is counted, so that no sharing
+  /// of parts makes memory grow far beyond the pickle's own.
   void collect(PickleId root) {
-    std::set<std::string, std::less<>> names;
-    const size_t max_visits = std::min(kMaxVisits, kVisitsPerValue * (pickle_.values.size() + kVisitsPerValue));
-    visits_ = 0;
-    std::vector<Visit> todo{{root, "", 0}};
-    while (!todo.empty()) {
-      const Visit visit = std::move(todo.back());
-      todo.pop_back();
-      if (++visits_ > max_visits || visit.depth > kMaxDepth) {
-        fail(ErrorCode::Format, "{}: '{}' is nested too deep, or shares parts too often; save a state dict", where_,
-             visit.name.substr(0, 80));
-      }
-      if (is_torch_tensor(pickle_, visit.id)) {
-        const std::string name = visit.name.empty() ? "tensor" : visit.name;
-        if (!names.insert(name).second) fail(ErrorCode::Format, "{}: tensor '{}' is there twice", where_, name);
-        object_.tensors.push_back(read_torch_tensor(pickle_, visit.id, name, where_));
+    names_.clear();
+    name_bytes_ = visits_ = 0;
+    std::vector<Level> levels;
+    visit(root, "", levels);
+    while (!levels.empty()) {
+      Level& level = levels.back();
+      if (level.next == level.parts.size()) {
+        levels.pop_back();
         continue;
       }
-      const size_t before = todo.size();
-      push_parts(visit, todo);
-      std::reverse(todo.begin() + static_cast<ptrdiff_t>(before), todo.end());  // the first part is on top
+      const size_t i = level.next++;
+      const auto [key, part] = level.parts[i];
+      const auto text = key == kNoValue ? std::to_string(i - level.keyed) : key_text(key);
+      if (!text) {
+        ++not_tensors_;
+        continue;
+      }
+      std::string name = level.name.empty() ? *text : fmt::format("{}.{}", level.name, *text);
+      check_name(name);
+      visit(part, std::move(name), levels);
     }
   }
 
-  /// The parts of a container; a leaf has none.
-  void push_parts(const Visit& visit, std::vector<Visit>& todo) {
-    const auto push = [&](PickleId id, std::string_view key) {
-      std::string name = visit.name.empty() ? std::string(key) : fmt::format("{}.{}", visit.name, key);
-      check_name(name);
-      todo.push_back({id, std::move(name), visit.depth + 1});
-    };
-    const auto& value = pickle_[visit.id];
-    if (const PickleId state = attributes(visit.id); state != kNoValue) visits_ += pickle_[state].items.size();  // looked through
-    const size_t before = todo.size();
-    for (const auto& [key, part] : is_module(visit.id) ? module_parts(visit.id) : named_parts(visit.id)) {
-      if (const auto text = key_text(key)) {
-        push(part, *text);
-      } else {
-        ++not_tensors_;
-      }
+  /// A tensor is added, a container becomes the level to go on with.
+  void visit(PickleId id, std::string name, std::vector<Level>& levels) {
+    count_visits(1, name);
+    if (is_torch_tensor(pickle_, id)) {
+      count_visits(kVisitsPerTensor, name);  // each takes memory
+      if (name.empty()) name = "tensor";
+      name_bytes_ += name.size();
+      if (name_bytes_ > kMaxNames)
+        fail(ErrorCode::Format, "{}: the names of its tensors have more than {} bytes", where_, kMaxNames);
+      if (!names_.insert(name).second) fail(ErrorCode::Format, "{}: tensor '{}' is there twice", where_, name);
+      object_.tensors.push_back(read_torch_tensor(pickle_, id, name, where_));
+      return;
     }
+    const auto& value = pickle_[id];
+    if (const PickleId state = attributes(id); state != kNoValue)
+      count_visits(pickle_[state].items.size(), name);  // looked through
     const bool list = value.kind == PickleKind::List || value.kind == PickleKind::Tuple;
     const auto& elements = list || value.kind != PickleKind::Call ? value.items : call_of(value).appended;
+    Level level{std::move(name), is_module(id) ? module_parts(id) : named_parts(id)};
+    level.keyed = level.parts.size();
     if (list || value.kind == PickleKind::Call)
-      for (size_t i = 0; i < elements.size(); ++i) push(elements[i], std::to_string(i));
-    if (todo.size() == before && value.kind != PickleKind::None) ++not_tensors_;
+      for (const PickleId element : elements) level.parts.emplace_back(kNoValue, element);
+    count_visits(level.parts.size(), level.name);
+    if (level.parts.empty()) {
+      not_tensors_ += value.kind == PickleKind::None ? 0 : 1;
+      return;
+    }
+    if (levels.size() == kMaxDepth) refuse_shape(level.name);
+    levels.push_back(std::move(level));
+  }
+
+  void count_visits(size_t n, std::string_view name) {
+    visits_ += n;
+    if (visits_ > std::min(kMaxVisits, kVisitsPerValue * (pickle_.values.size() + kVisitsPerValue))) refuse_shape(name);
+  }
+
+  [[noreturn]] void refuse_shape(std::string_view name) const {
+    fail(ErrorCode::Format, "{}: '{}' is nested too deep, or shares parts too often; save a state dict", where_,
+         name.substr(0, 80));
   }
 
   void check_name(const std::string& name) const {
@@ -216,7 +237,8 @@ class ObjectReader {
   const Pickle& pickle_;
   std::string_view where_;
   TorchObject object_;
-  size_t not_tensors_ = 0, visits_ = 0;
+  size_t not_tensors_ = 0, visits_ = 0, name_bytes_ = 0;
+  std::set<std::string, std::less<>> names_;
 };
 
 }  // namespace

@@ -7,7 +7,7 @@
 namespace taskvec::formats {
 namespace {
 
-constexpr uint64_t kMaxPickleBytes = uint64_t{1} << 30;  // of a deflated one
+constexpr uint64_t kMaxPickleBytes = uint64_t{1} << 26;  // of a deflated one: a small file can hold a large one
 
 /// Everything lies in one folder, named after the file that was written first.
 std::string_view archive_folder(std::span<const ZipEntry> entries) {

@@ -10,6 +10,8 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <map>
+#include <mutex>
 #include <set>
 
 namespace taskvec::formats {
@@ -68,12 +70,14 @@ void count(Dtype dtype, std::span<const std::byte> bytes, Counts& counts) {
   counts.infinite += found - nan;
 }
 
-/// Hashes and counts in one pass.
+/// Hashes and counts in one pass. A tensor that cannot be made (it does not inflate, say) is a problem.
 void read_tensors(const Checkpoint& checkpoint, Verification& result) {
   const auto& tensors = checkpoint.manifest().tensors;
   std::vector<TensorHashes> hashes;
   std::vector<Counts> counts(tensors.size());
   std::vector<std::pair<size_t, int64_t>> work;  // tensor, chunk
+  std::map<size_t, std::string> broken;          // tensor, why
+  std::mutex mutex;
   for (const auto& entry : tensors) {
     const int64_t chunks = hash_chunks(entry.info.nbytes());
     for (int64_t chunk = 0; chunk < chunks; ++chunk) work.emplace_back(hashes.size(), chunk);
@@ -83,15 +87,25 @@ void read_tensors(const Checkpoint& checkpoint, Verification& result) {
     const auto [index, chunk] = work[static_cast<size_t>(i)];
     const TensorEntry& entry = tensors[index];
     const auto begin = static_cast<uint64_t>(chunk * kHashChunk);
-    const TensorRange range(checkpoint, entry, begin,
-                            std::min<uint64_t>(kHashChunk, static_cast<uint64_t>(entry.info.nbytes()) - begin));
-    hashes[index].chunks[static_cast<size_t>(chunk)] = hash_chunk(range.bytes());
-    count(entry.info.dtype, range.bytes(), counts[index]);
-    range.release();
+    try {
+      const TensorRange range(checkpoint, entry, begin,
+                              std::min<uint64_t>(kHashChunk, static_cast<uint64_t>(entry.info.nbytes()) - begin));
+      hashes[index].chunks[static_cast<size_t>(chunk)] = hash_chunk(range.bytes());
+      count(entry.info.dtype, range.bytes(), counts[index]);
+      range.release();
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::Format) throw;
+      const std::lock_guard lock(mutex);
+      broken.emplace(index, error.what());
+    }
   });
   for (size_t i = 0; i < tensors.size(); ++i)
     result.tensors.push_back({tensors[i].name, tensors[i].info, counts[i].nan, counts[i].infinite});
-  result.fingerprint = combine_hashes(std::move(hashes));
+  for (const auto& [index, what] : broken) result.problems.push_back(what);
+  std::vector<TensorHashes> read;
+  for (size_t i = 0; i < hashes.size(); ++i)
+    if (!broken.contains(i)) read.push_back(std::move(hashes[i]));
+  result.fingerprint = combine_hashes(std::move(read));
 }
 
 }  // namespace

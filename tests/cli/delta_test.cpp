@@ -1,4 +1,4 @@
-// extract and apply as a user runs them, and what is left when they are killed.
+// extract and apply as a user runs them.
 #include "tests/cli/survival.h"
 
 namespace taskvec {
@@ -64,49 +64,6 @@ TEST_F(DeltaCommands, OverflowPoliciesOfEdit) {
   EXPECT_THAT(log(), HasSubstr("and are clamped"));
   EXPECT_EQ(run({"reproduce", "out.safetensors"}), 0) << log();
   EXPECT_EQ(with("ignore"), 2);
-}
-
-TEST_F(DeltaCommands, AFullDiskIsNamedAndLeavesNothing) {
-  make_checkpoint("base.safetensors", 1.0F, 1 << 20);
-  make_checkpoint("ft.safetensors", 2.0F, 1 << 20);
-  EXPECT_EQ(wait(start({"extract", "base.safetensors", "ft.safetensors", "-o", "tv.safetensors"}, 1 << 20)), 1);
-  EXPECT_THAT(log(), HasSubstr("tv.safetensors"));
-  EXPECT_EQ(run({"extract", "base.safetensors", "ft.safetensors", "-o", "/proc/tv.safetensors", "--lossless"}), 1);
-  EXPECT_THAT(log(), HasSubstr("/proc/tv.safetensors"));
-  int files = 0;
-  for (const auto& entry : fs::directory_iterator(folder_)) files += entry.path().filename() != "log";
-  EXPECT_EQ(files, 2);
-}
-
-TEST_F(DeltaCommands, AKilledExtractLeavesTheOldFileOrTheNewOne) {
-  constexpr int64_t kElements = 8 << 20;
-  make_checkpoint("base.safetensors", 1.0F, kElements);
-  make_checkpoint("ft.safetensors", 2.0F, kElements);
-  const auto extract = [](std::vector<std::string> kind) {
-    std::vector<std::string> arguments{"extract", "base.safetensors", "ft.safetensors", "-o", "tv.safetensors", "--force"};
-    arguments.insert(arguments.end(), kind.begin(), kind.end());
-    return arguments;
-  };
-  ASSERT_EQ(run(extract({"--sign"})), 0) << log();
-  const std::string old = contents(folder_ / "tv.safetensors");
-  int killed = 0;
-  for (const auto& kind : {std::vector<std::string>{"--lossless"}, {"--sparse", "0.1"}}) {
-    const auto started = std::chrono::steady_clock::now();
-    ASSERT_EQ(run(extract(kind)), 0) << log();
-    const std::chrono::duration<double> longest = std::chrono::steady_clock::now() - started;
-    const std::string complete = contents(folder_ / "tv.safetensors");
-    for (int round = 0; round < kKills / 2; ++round) {
-      std::ofstream(folder_ / "tv.safetensors", std::ios::binary) << old;
-      killed += kill_somewhere(extract(kind), longest.count(), round);
-      const std::string left = contents(folder_ / "tv.safetensors");
-      EXPECT_TRUE(left == old || left == complete) << left.size();
-    }
-  }
-  EXPECT_GE(killed, kKills / 5) << "the kills came too late to prove anything";
-  ASSERT_EQ(run(extract({"--lossless"})), 0) << log();
-  int files = 0;  // what the killed ones left is gone
-  for (const auto& entry : fs::directory_iterator(folder_)) files += entry.path().filename() != "log";
-  EXPECT_EQ(files, 3);
 }
 
 }  // namespace

@@ -1,50 +1,164 @@
-// What survives a kill, a full disk and an output that cannot be written: the old file or nothing.
+// What survives a kill, a full disk, an output that cannot be written and an input that changes: the old file or nothing.
 #include "tests/cli/survival.h"
+
+#include <sys/mount.h>
 
 namespace taskvec {
 namespace {
 
+using testing::AnyOf;
 using testing::HasSubstr;
+using Command = std::vector<std::string>;
 
-TEST_F(Survival, AKilledEditLeavesTheOldOutputOrTheNewOne) {
-  constexpr int64_t kElements = 24 << 20;
-  make_checkpoint("a.safetensors", 1.0F, kElements);
-  make_checkpoint("b.safetensors", 2.0F, kElements);
-  const std::vector<std::string> old{"edit", "a", "-s", "a=a.safetensors", "-o", "out.safetensors", "--force"};
-  const std::vector<std::string> edit{"edit", "a + 0.5*(b - a)", "-s",     "a=a.safetensors", "-s", "b=b.safetensors",
-                                      "-o",   "out.safetensors", "--force"};
-  ASSERT_EQ(wait(start(edit)), 0) << log();
-  const auto value_of_output = [&] {
-    const auto checkpoint = formats::open(folder_ / "out.safetensors");  // throws on half a file
-    const auto bytes = checkpoint->tensor("w").view.bytes;
-    float first = 0, last = 0;
-    std::memcpy(&first, bytes.data(), 4);
-    std::memcpy(&last, bytes.data() + bytes.size() - 4, 4);
-    EXPECT_EQ(first, last);
-    return first;
-  };
-  int killed = 0;
-  for (int round = 0; round < kKills; ++round) {
-    ASSERT_EQ(wait(start(old)), 0) << log();
-    ASSERT_EQ(value_of_output(), 1.0F);
-    killed += kill_somewhere(edit, 0.25, round);
-    const float value = value_of_output();
-    EXPECT_TRUE(value == 1.0F || value == 1.5F) << value;
-  }
-  EXPECT_GE(killed, kKills / 5) << "the kills came too late to prove anything";
-  ASSERT_EQ(wait(start(edit)), 0) << log();
-  int files = 0;  // what the killed ones left is gone
-  for (const auto& entry : fs::directory_iterator(folder_)) files += entry.path().filename() != "log";
-  EXPECT_EQ(files, 3);
+constexpr int64_t kElements = 8 << 20;
+
+Command edit_command(const std::string& output) {
+  return {"edit", "a + 0.5*(b - a)", "-s", "a=a.safetensors", "-s", "b=b.safetensors", "-o", output, "--force"};
 }
 
-TEST_F(Survival, AFullDiskIsNamedAndLeavesNothing) {
-  make_checkpoint("a.safetensors", 1.0F, 1 << 20);
-  EXPECT_EQ(wait(start({"edit", "2*a", "-s", "a=a.safetensors", "-o", "out.safetensors"}, 1 << 20)), 1);
-  EXPECT_THAT(log(), HasSubstr("out.safetensors"));
-  EXPECT_FALSE(fs::exists(folder_ / "out.safetensors"));
-  EXPECT_EQ(wait(start({"edit", "2*a", "-s", "a=a.safetensors", "-o", "/proc/out.safetensors"})), 1);
+Command extract_command(const std::string& output, const Command& kind = {}) {
+  Command command{"extract", "a.safetensors", "b.safetensors", "-o", output, "--force"};
+  command.insert(command.end(), kind.begin(), kind.end());
+  return command;
+}
+
+TEST_F(Survival, AKilledEditLeavesTheOldFileOrTheNewOne) {
+  make_checkpoint("a.safetensors", 1.0F, kElements);
+  make_checkpoint("b.safetensors", 2.0F, kElements);
+  make_checkpoint("old.safetensors", 3.0F, 10);
+  expect_old_or_new({edit_command("out.safetensors")}, "out.safetensors", "old.safetensors", kills());
+}
+
+// A folder is replaced in one step, too, and the one that was there is cleared away.
+TEST_F(Survival, AKilledConversionLeavesTheOldFolderOrTheNewOne) {
+  make_checkpoint("a.safetensors", 1.0F, kElements);
+  fs::create_directory(folder_ / "in");
+  fs::rename(folder_ / "a.safetensors", folder_ / "in" / "model.safetensors");
+  std::ofstream(folder_ / "in" / "config.json") << "{}";
+  fs::create_directory(folder_ / "old");
+  std::ofstream(folder_ / "old" / "model.safetensors") << "old";
+  std::ofstream(folder_ / "old" / "tokenizer.json") << "old";
+  expect_old_or_new({{"convert", "in", "out", "--dtype", "BF16", "--force"}, {"convert", "in", "out", "--force"}}, "out", "old",
+                    kills() / 2);
+}
+
+TEST_F(Survival, AKilledConversionLeavesTheOldArchiveOrTheNewOne) {
+  make_checkpoint("a.safetensors", 1.0F, kElements);
+  std::ofstream(folder_ / "old") << "old";
+  expect_old_or_new({{"convert", "a.safetensors", "out.npz", "--force"}}, "out.npz", "old", kills());
+}
+
+TEST_F(Survival, AKilledExtractLeavesTheOldFileOrTheNewOne) {
+  make_checkpoint("a.safetensors", 1.0F, kElements / 4);
+  make_checkpoint("b.safetensors", 2.0F, kElements / 4);
+  std::ofstream(folder_ / "old") << "old";
+  expect_old_or_new({extract_command("tv.safetensors", {"--lossless"}), extract_command("tv.safetensors", {"--sparse", "0.1"})},
+                    "tv.safetensors", "old", kills() / 2);
+}
+
+/// Every command that writes a checkpoint, with its output in a folder `disk`.
+class Writes : public Survival {
+ protected:
+  void SetUp() override {
+    Survival::SetUp();
+    make_checkpoint("a.safetensors", 1.0F, 1 << 20);
+    make_checkpoint("b.safetensors", 2.0F, 1 << 20);
+    ASSERT_EQ(wait(start(extract_command("exact.safetensors", {"--lossless"}))), 0) << log();
+    fs::create_directory(folder_ / "disk");
+  }
+  void TearDown() override {
+    ::umount(disk().c_str());
+    Survival::TearDown();
+  }
+
+  fs::path disk() const { return folder_ / "disk"; }
+  bool mount_disk(unsigned long flags) const { return ::mount("tmpfs", disk().c_str(), "tmpfs", flags, "size=1m") == 0; }
+
+  static std::vector<Command> commands() {
+    return {edit_command("disk/out.safetensors"),
+            edit_command("disk/out"),
+            {"convert", "a.safetensors", "disk/out.gguf", "--force"},
+            {"convert", "a.safetensors", "disk/out.npz", "--force"},
+            extract_command("disk/out.safetensors"),
+            extract_command("disk/out.safetensors", {"--sparse", "0.5"}),
+            {"apply", "a.safetensors", "exact.safetensors", "-o", "disk/out.safetensors", "--force"}};
+  }
+};
+
+TEST_F(Writes, ToAFullDiskFailAndLeaveNothing) {
+  if (!mount_disk(0)) GTEST_SKIP() << "a small disk cannot be mounted here: " << std::strerror(errno);
+  std::ofstream(disk() / "old") << "old";
+  for (const auto& command : commands()) {
+    EXPECT_EQ(wait(start(command)), 1);
+    EXPECT_THAT(log(), AllOf(HasSubstr("error: cannot write disk/"), HasSubstr("free some space")));
+    EXPECT_EQ(everything_in(disk()), std::string("old\0old", 7)) << log();
+  }
+}
+
+TEST_F(Writes, ToAReadOnlyDiskFail) {
+  if (!mount_disk(MS_RDONLY)) GTEST_SKIP() << "a read-only disk cannot be mounted here: " << std::strerror(errno);
+  for (const auto& command : commands()) {
+    EXPECT_EQ(wait(start(command)), 1);
+    EXPECT_THAT(log(), AllOf(HasSubstr("error: cannot write disk/"), HasSubstr("that you may write to")));
+  }
+}
+
+// The same where nothing can be mounted: files may not grow beyond a size, and /proc takes no files.
+TEST_F(Writes, BeyondALimitFailAndLeaveNothing) {
+  for (const auto& command : commands()) {
+    EXPECT_EQ(wait(start(command, 1 << 20)), 1);
+    EXPECT_THAT(log(), HasSubstr("error: cannot write disk/"));
+    EXPECT_TRUE(fs::is_empty(disk()));
+  }
+  EXPECT_EQ(wait(start(edit_command("/proc/out.safetensors"))), 1);
   EXPECT_THAT(log(), HasSubstr("/proc/out.safetensors"));
+}
+
+// The name does not matter: links and other spellings of a path lead to the same file.
+TEST_F(Writes, OverASourceAreRefused) {
+  fs::create_symlink("a.safetensors", folder_ / "link.safetensors");
+  fs::create_hard_link(folder_ / "a.safetensors", folder_ / "hard.safetensors");
+  const std::string before = contents(folder_ / "a.safetensors");
+  for (const std::string output : {"a.safetensors", "./disk/../a.safetensors", "link.safetensors", "hard.safetensors"}) {
+    for (const auto& command : {edit_command(output), extract_command(output, {"--lossless"}), extract_command(output),
+                                Command{"convert", "a.safetensors", output, "--force"},
+                                Command{"apply", "a.safetensors", "exact.safetensors", "-o", output, "--force"}}) {
+      EXPECT_EQ(wait(start(command)), 2) << output;
+      EXPECT_THAT(log(), HasSubstr("would replace source"));
+      EXPECT_EQ(contents(folder_ / "a.safetensors"), before);
+    }
+  }
+}
+
+// Cut off while it is mapped: what is read beyond the new end ends the program, but with a message.
+TEST_F(Survival, AnInputThatShrinksIsAnErrorAtAnyMoment) {
+  make_checkpoint("b.safetensors", 2.0F, kElements);
+  const auto size = fs::file_size(folder_ / "b.safetensors");
+  fs::copy_file(folder_ / "b.safetensors", folder_ / "a.safetensors");
+  const auto started = std::chrono::steady_clock::now();
+  ASSERT_EQ(wait(start(edit_command("out.safetensors"))), 0) << log();
+  const std::chrono::duration<double> longest = std::chrono::steady_clock::now() - started;
+  int noticed = 0;
+  for (int round = 0; round < kills() / 2; ++round) {
+    const auto& command = round % 2 == 0 ? edit_command("out.safetensors") : extract_command("out.safetensors");
+    fs::remove(folder_ / "out.safetensors");
+    fs::copy_file(folder_ / "b.safetensors", folder_ / "a.safetensors", fs::copy_options::overwrite_existing);
+    const pid_t child = start(command);
+    const double seconds = longest.count() * Philox(1, 0).uniform(static_cast<uint64_t>(round));
+    std::this_thread::sleep_for(std::chrono::duration<double>(seconds));
+    fs::resize_file(folder_ / "a.safetensors", size / 4);
+    const int status = wait(child);
+    if (status == 0) {
+      EXPECT_TRUE(fs::exists(folder_ / "out.safetensors"));
+      continue;
+    }
+    ++noticed;
+    EXPECT_THAT(status, AnyOf(1, 2)) << log();
+    EXPECT_THAT(log(), AnyOf(HasSubstr("was cut off while it was being read"), HasSubstr("was changed while it was being read"),
+                             HasSubstr("it may be truncated")));
+    EXPECT_FALSE(fs::exists(folder_ / "out.safetensors"));
+  }
+  EXPECT_GT(noticed, 0);
 }
 
 }  // namespace

@@ -11,10 +11,12 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <thread>
 
 namespace taskvec {
@@ -23,9 +25,25 @@ namespace fs = std::filesystem;
 
 inline constexpr int kKills = 50;
 
+/// Random moments at which a command is killed; TASKVEC_KILLS=200 asks for more.
+inline int kills() {
+  const char* set = std::getenv("TASKVEC_KILLS");
+  return set != nullptr ? std::atoi(set) : kKills;
+}
+
 inline std::string contents(const fs::path& path) {
   std::ifstream file(path, std::ios::binary);
   return {std::istreambuf_iterator<char>(file), {}};
+}
+
+/// A file's bytes, or names and bytes of all that lies in a folder.
+inline std::string everything_in(const fs::path& path) {
+  if (!fs::is_directory(path)) return contents(path);
+  std::map<std::string, std::string> files;
+  for (const auto& entry : fs::directory_iterator(path)) files[entry.path().filename().string()] = everything_in(entry.path());
+  std::string all;
+  for (const auto& [name, bytes] : files) all += name + '\0' + bytes;
+  return all;
 }
 
 /// Runs the program in a folder of its own and kills it.
@@ -79,6 +97,46 @@ class Survival : public testing::Test {
     std::this_thread::sleep_for(std::chrono::duration<double>(seconds));
     ::kill(child, SIGKILL);
     return wait(child) == -1;
+  }
+
+  /// How many files there are in the folder beside the log.
+  int files() const {
+    int count = 0;
+    for (const auto& entry : fs::directory_iterator(folder_)) count += entry.path().filename() != "log";
+    return count;
+  }
+
+  /// Kills commands that write `target` at random moments, `rounds` times each. Every time the target is what it was before or
+  /// what the command makes of it, complete; and the next run clears up.
+  /// @param old  what the target is before
+  void expect_old_or_new(const std::vector<std::vector<std::string>>& commands, const std::string& target, const std::string& old,
+                         int rounds) const {
+    int killed = 0;
+    const auto restore = [&] {
+      fs::remove_all(folder_ / target);
+      fs::copy(folder_ / old, folder_ / target, fs::copy_options::recursive);
+    };
+    restore();
+    const std::string before = everything_in(folder_ / target);
+    const int expected_files = files();
+    for (const auto& command : commands) {
+      const auto started = std::chrono::steady_clock::now();
+      ASSERT_EQ(wait(start(command)), 0) << log();
+      const std::chrono::duration<double> longest = std::chrono::steady_clock::now() - started;
+      const std::string complete = everything_in(folder_ / target);
+      ASSERT_NE(complete, before);
+      for (int round = 0; round < rounds; ++round) {
+        restore();
+        killed += kill_somewhere(command, longest.count(), round) ? 1 : 0;
+        const std::string left = everything_in(folder_ / target);
+        ASSERT_TRUE(left == before || left == complete) << left.size() << " bytes after round " << round;
+      }
+      ASSERT_EQ(wait(start(command)), 0) << log();
+      EXPECT_EQ(files(), expected_files) << "the killed ones left something behind";
+    }
+    const int runs = rounds * static_cast<int>(commands.size());
+    std::printf("killed while they ran: %d of %d\n", killed, runs);
+    EXPECT_GE(killed, runs / 5) << "the kills came too late to prove anything";
   }
 
   fs::path folder_;

@@ -4,6 +4,7 @@
 #include "taskvec/formats/byte_planes.h"
 #include "taskvec/formats/fingerprint.h"
 #include "taskvec/formats/lossless.h"
+#include "taskvec/formats/verify.h"
 #include "tests/formats/checkpoint_folder.h"
 
 #include <gmock/gmock.h>
@@ -203,6 +204,22 @@ struct Lossless {
   }
 };
 
+TEST_F(DeltaTest, VerifyReadsEveryChunkOfALosslessFile) {
+  const auto problems = [&](const Lossless& file) {
+    file.error(folder_);
+    return verify(folder_ / "tv.safetensors").problems;
+  };
+  Lossless sound, flipped, bomb;
+  EXPECT_THAT(problems(sound), testing::IsEmpty());
+  flipped.frame.back() ^= std::byte{1};
+  EXPECT_THAT(problems(flipped), ElementsAre(HasSubstr("chunk 0 of tensor 'w' is damaged: expected checksum")));
+  bomb.frame = compress_planes(1, {}, std::vector<std::byte>(1 << 20));
+  bomb.table = {bomb.frame.size(), hash_chunk(bomb.frame)};
+  EXPECT_THAT(problems(bomb), ElementsAre(HasSubstr("chunk 0 of tensor 'w' is no zstd frame of 4 bytes")));
+  sound.sidecars = "nothing";
+  EXPECT_THAT(problems(sound), ElementsAre(HasSubstr("'taskvec.delta.sidecars' in its metadata is not what taskvec writes")));
+}
+
 TEST_F(DeltaTest, LosslessFilesAreCheckedInFull) {
   EXPECT_EQ(Lossless{}.error(folder_), "no error");
   const size_t size = Lossless{}.frame.size();
@@ -230,7 +247,8 @@ TEST_F(DeltaTest, LosslessFilesAreCheckedInFull) {
   EXPECT_THAT(with([](Lossless& f) { f.metadata = R"({"a":1})"; }), HasSubstr("the value of 'a' is no text"));
   EXPECT_THAT(with([](Lossless& f) { f.metadata = "{"; }), HasSubstr("'taskvec.delta.metadata' in its metadata is not"));
   EXPECT_THAT(with([](Lossless& f) { f.sidecars = R"([{"name":"a"}])"; }), HasSubstr("a sidecar has no 'fingerprint'"));
-  for (const char* name : {"../x.json", "/etc/passwd", "..", ".", "", "a/b", "model.safetensors", "model.safetensors.index.json"})
+  for (const char* name : {"../x.json", "/etc/passwd", "..", ".", "", "a/b", "model.safetensors", "model.safetensors.index.json",
+                           "pytorch_model.bin", "a\\u0000b"})
     EXPECT_THAT(with([&](Lossless& f) { f.sidecars = fmt::format(R"([{{"name":"{}","fingerprint":""}}])", name); }),
                 HasSubstr("is no name for a file beside the weights"))
         << name;

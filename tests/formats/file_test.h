@@ -4,6 +4,7 @@
 #include "taskvec/core/error.h"
 #include "taskvec/formats/checkpoint.h"
 #include "taskvec/formats/writer.h"
+#include "tests/formats/raw.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -63,11 +64,5 @@ class FileTest : public testing::Test {
 
   std::filesystem::path folder_;
 };
-
-/// `value` as it lies in a file.
-template <typename T>
-std::string raw(T value) {
-  return std::string(reinterpret_cast<const char*>(&value), sizeof value);
-}
 
 }  // namespace taskvec::formats

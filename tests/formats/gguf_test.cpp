@@ -2,6 +2,7 @@
 
 #include "taskvec/formats/gguf_blocks.h"
 #include "tests/formats/file_test.h"
+#include "tests/formats/gguf_builder.h"
 
 #include <cmath>
 #include <functional>
@@ -9,37 +10,8 @@
 namespace taskvec::formats {
 namespace {
 
+using namespace gguf_builder;
 using testing::HasSubstr;
-
-std::string text(const std::string& value) { return raw(uint64_t{value.size()}) + value; }
-
-/// A small valid file, any part of which a test may break.
-struct Builder {
-  struct Tensor {
-    std::string name = "w";
-    std::vector<int64_t> dims{2, 1};
-    uint32_t type = 0;
-    uint64_t offset = 0;
-  };
-  uint32_t version = 3;
-  std::vector<std::string> metadata{text("general.architecture") + raw(uint32_t{8}) + text("t")};
-  std::vector<Tensor> tensors{{}};
-  std::string data = std::string(8, '\0');
-  std::optional<uint64_t> tensor_count{}, metadata_count{};
-
-  std::string bytes() const {
-    std::string out =
-        "GGUF" + raw(version) + raw(tensor_count.value_or(tensors.size())) + raw(metadata_count.value_or(metadata.size()));
-    for (const auto& entry : metadata) out += entry;
-    for (const auto& tensor : tensors) {
-      out += text(tensor.name) + raw(static_cast<uint32_t>(tensor.dims.size()));
-      for (const int64_t dim : tensor.dims) out += raw(dim);
-      out += raw(tensor.type) + raw(tensor.offset);
-    }
-    out.resize((out.size() + 31) / 32 * 32, '\0');
-    return out + data;
-  }
-};
 
 class GgufTest : public FileTest {};
 
@@ -155,15 +127,6 @@ TEST_F(GgufTest, WhatGgufCannotHoldIsRefusedWithTheFix) {
   EXPECT_TRUE(std::filesystem::is_empty(folder_));
 }
 
-TEST_F(GgufTest, EveryTruncationIsRefused) {
-  Builder builder;
-  builder.metadata.push_back(text("n") + raw(uint32_t{9}) + raw(uint32_t{5}) + raw(uint64_t{2}) + raw(int32_t{1}) +
-                             raw(int32_t{2}));
-  const std::string bytes = builder.bytes();
-  for (size_t size = 4; size < bytes.size(); ++size) EXPECT_NE(open_error(write(bytes.substr(0, size), "g")), "no error") << size;
-  EXPECT_EQ(open_error(write(bytes, "g")), "no error");
-}
-
 struct Broken {
   const char* rule;
   std::function<void(Builder&)> change;
@@ -178,8 +141,6 @@ TEST_P(BrokenGguf, IsRefusedWithTheRule) {
   GetParam().change(builder);
   EXPECT_THAT(open_error(write(builder.bytes(), "g")), HasSubstr(GetParam().message));
 }
-
-std::string entry(const std::string& key, uint32_t type, const std::string& value) { return text(key) + raw(type) + value; }
 
 INSTANTIATE_TEST_SUITE_P(
     Rules, BrokenGguf,

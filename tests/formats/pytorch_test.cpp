@@ -146,12 +146,6 @@ TEST_F(PytorchTest, CodeBesideTheTensorsIsListedAndNotRun) {
   EXPECT_FALSE(fs::exists(marker));
 }
 
-TEST_F(PytorchTest, EveryTruncationOfALegacyFileIsAnError) {
-  const std::string bytes = legacy(dict({{"w", kWhole}}));
-  ASSERT_EQ(error_of(bytes), "no error");
-  for (size_t size = 0; size < bytes.size(); ++size) EXPECT_NE(error_of(bytes.substr(0, size)), "no error") << size;
-}
-
 TEST_F(PytorchTest, ADamagedStorageIsSeenWhenItIsInflated) {
   ZipBuilder zip;
   zip.store("archive/data.pkl", "\x80\2" + dict({{"w", kWhole}}) + ".");
