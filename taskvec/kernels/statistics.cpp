@@ -1,30 +1,137 @@
 #include "taskvec/kernels/statistics.h"
 
 #include "taskvec/kernels/convert.h"
+#include "taskvec/kernels/simd.h"
 
 #include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstring>
+#include <functional>
 #include <limits>
 
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "taskvec/kernels/statistics.cpp"
+#include <hwy/foreach_target.h>
+// The order matters: what follows is compiled once for every SIMD level, what is between the guards once for all.
+#include <hwy/highway.h>
+
+#ifndef TASKVEC_KERNELS_STATISTICS_ONCE
+#define TASKVEC_KERNELS_STATISTICS_ONCE
+namespace taskvec::kernels {
+
+/// Element i is added to partial sum i mod kSums, on every SIMD level: as many as the widest vector has float64 lanes.
+inline constexpr size_t kSums = 8;
+
+struct PartialSums {
+  using Sums = std::array<double, kSums>;
+  alignas(64) Sums abs{}, aa{}, bb{}, ab{}, squares{}, max{};
+  int64_t differing = 0;
+};
+
+}  // namespace taskvec::kernels
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace taskvec::kernels::HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+using D = hn::CappedTag<double, kSums>;
+using V = hn::Vec<D>;
+
+/// a*b of the lanes of one vector is added to its part of the sums: product and sum are rounded one after the other.
+HWY_INLINE void add_product(V a, V b, double* sums) {
+  const D d;
+  hn::Store(hn::Add(hn::Load(d, sums), hn::Mul(a, b)), d, sums);
+}
+
+/// Adds n elements, a multiple of kSums, unless one of them is not finite: then it returns false and leaves the sums as they are.
+/// @param by_bits  elements differ where their bits do; otherwise where their values do
+bool add_finite(const double* HWY_RESTRICT x, const double* HWY_RESTRICT y, size_t n, bool by_bits, PartialSums& total) {
+  const D d;
+  const hn::RebindToUnsigned<D> du;
+  PartialSums sums = total;
+  auto differing = hn::Zero(du);
+  auto finite = hn::FirstN(d, kSums);
+  for (size_t i = 0; i < n; i += kSums) {
+    for (size_t lane = 0; lane < kSums; lane += hn::Lanes(d)) {
+      const V a = hn::Load(d, x + i + lane), b = hn::Load(d, y + i + lane), gap = hn::Sub(b, a), size = hn::Abs(gap);
+      finite = hn::And(finite, hn::And(hn::IsFinite(a), hn::IsFinite(b)));
+      add_product(a, a, sums.aa.data() + lane);
+      add_product(b, b, sums.bb.data() + lane);
+      add_product(a, b, sums.ab.data() + lane);
+      add_product(gap, gap, sums.squares.data() + lane);
+      hn::Store(hn::Add(hn::Load(d, sums.abs.data() + lane), size), d, sums.abs.data() + lane);
+      hn::Store(hn::Max(hn::Load(d, sums.max.data() + lane), size), d, sums.max.data() + lane);
+      const auto same = by_bits ? hn::Eq(hn::BitCast(du, a), hn::BitCast(du, b)) : hn::RebindMask(du, hn::Eq(a, b));
+      differing = hn::Add(differing, hn::IfThenElse(same, hn::Zero(du), hn::Set(du, 1)));
+    }
+  }
+  if (!hn::AllTrue(d, finite)) return false;
+  alignas(64) std::array<uint64_t, kSums> counts{};
+  hn::Store(differing, du, counts.data());
+  for (const uint64_t count : counts) sums.differing += static_cast<int64_t>(count);
+  total = sums;
+  return true;
+}
+
+}  // namespace taskvec::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
 namespace taskvec::kernels {
 namespace {
 
-constexpr size_t kTile = 2048;
+HWY_EXPORT(add_finite);
 
-/// Element i of either side as float64, a tile at a time.
+constexpr size_t kTile = 1024;  // elements; both sides as float64 stay in the first-level cache
+
+/// Elements of one side as float64, zero where a tile ends before a multiple of kSums.
 class Tile {
  public:
   void load(Dtype dtype, const std::byte* data, size_t begin, size_t n) {
     const auto item = static_cast<size_t>(itemsize(dtype));
     convert(dtype, {data + begin * item, n * item}, Dtype::F64, std::as_writable_bytes(std::span(values_.data(), n)));
+    for (; n % kSums != 0; ++n) values_[n] = 0;
   }
   double operator[](size_t i) const { return values_[i]; }
+  const double* data() const { return values_.data(); }
 
  private:
-  std::array<double, kTile> values_;
+  alignas(64) std::array<double, kTile> values_;
 };
+
+/// The same as add_finite() for any elements. Equal bits are equal values, NaN and infinity included: they add no difference.
+/// @param differ  whether element i differs
+template <typename Differ>
+void add_any(const Tile& x, const Tile& y, size_t n, const Differ& differ, PartialSums& sums, int64_t& non_finite) {
+  for (size_t i = 0; i < n; ++i) {
+    const size_t lane = i % kSums;
+    non_finite += std::isfinite(x[i]) && std::isfinite(y[i]) ? 0 : 1;
+    sums.aa[lane] += x[i] * x[i];
+    sums.bb[lane] += y[i] * y[i];
+    sums.ab[lane] += x[i] * y[i];
+    if (!differ(i)) continue;
+    ++sums.differing;
+    const double size = std::abs(y[i] - x[i]);
+    sums.abs[lane] += size;
+    sums.squares[lane] += size * size;
+    if (std::isnan(size) || size > sums.max[lane]) sums.max[lane] = size;  // NaN wins and stays
+  }
+}
+
+/// The larger one; NaN where one of them is.
+double wider(double a, double b) {
+  return std::isnan(a) || std::isnan(b) ? std::numeric_limits<double>::quiet_NaN() : std::max(a, b);
+}
+
+/// Halves of the partial sums are added to each other until one is left.
+template <typename Add>
+double fold(PartialSums::Sums sums, const Add& add) {
+  for (size_t half = kSums / 2; half > 0; half /= 2)
+    for (size_t i = 0; i < half; ++i) sums[i] = add(sums[i], sums[i + half]);
+  return sums[0];
+}
 
 /// Elements whose exponent is all ones. Blocks of fixed size, which the compiler turns into SIMD code.
 template <typename Bits>
@@ -48,8 +155,7 @@ int64_t count_full_exponents(const std::byte* data, size_t n, Bits exponent) {
 void Difference::merge(const Difference& other) {
   n += other.n;
   differing += other.differing;
-  max_abs = std::isnan(max_abs) || std::isnan(other.max_abs) ? std::numeric_limits<double>::quiet_NaN()
-                                                             : std::max(max_abs, other.max_abs);
+  max_abs = wider(max_abs, other.max_abs);
   sum_abs += other.sum_abs;
   dot_aa += other.dot_aa;
   dot_bb += other.dot_bb;
@@ -59,32 +165,32 @@ void Difference::merge(const Difference& other) {
 }
 
 Difference difference(Dtype dtype_a, const std::byte* a, Dtype dtype_b, const std::byte* b, int64_t n) {
+  static const std::string level = simd_level();  // reads TASKVEC_SIMD
   Difference result;
   result.n = n;
   const auto count = static_cast<size_t>(n);
   const auto item = static_cast<size_t>(itemsize(dtype_a));
+  const bool by_bits = dtype_a == dtype_b;
+  PartialSums sums;
   Tile x, y;
   for (size_t begin = 0; begin < count; begin += kTile) {
-    const size_t size = std::min(kTile, count - begin);
+    const size_t size = std::min(kTile, count - begin), padded = (size + kSums - 1) / kSums * kSums;
     x.load(dtype_a, a, begin, size);
     y.load(dtype_b, b, begin, size);
-    for (size_t i = 0; i < size; ++i) {
-      // Equal bits are equal values, NaN and infinity included.
-      const bool same =
-          dtype_a == dtype_b ? std::memcmp(a + (begin + i) * item, b + (begin + i) * item, item) == 0 : x[i] == y[i];
-      if (!std::isfinite(x[i]) || !std::isfinite(y[i])) ++result.non_finite;
-      result.dot_aa += x[i] * x[i];
-      result.dot_bb += y[i] * y[i];
-      result.dot_ab += x[i] * y[i];
-      if (same) continue;
-      ++result.differing;
-      const double gap = y[i] - x[i];
-      result.sum_abs += std::abs(gap);
-      result.sum_squares += gap * gap;
-      if (!(std::abs(gap) <= result.max_abs)) result.max_abs = std::abs(gap);  // NaN wins and stays
-      if (std::isnan(gap)) result.max_abs = std::numeric_limits<double>::quiet_NaN();
-    }
+    if (HWY_DYNAMIC_DISPATCH(add_finite)(x.data(), y.data(), padded, by_bits, sums)) continue;
+    const auto differ = [&](size_t i) {
+      return by_bits ? std::memcmp(a + (begin + i) * item, b + (begin + i) * item, item) != 0 : x[i] != y[i];
+    };
+    add_any(x, y, size, differ, sums, result.non_finite);
   }
+  const std::plus<double> plus;
+  result.differing = sums.differing;
+  result.max_abs = fold(sums.max, wider);
+  result.sum_abs = fold(sums.abs, plus);
+  result.dot_aa = fold(sums.aa, plus);
+  result.dot_bb = fold(sums.bb, plus);
+  result.dot_ab = fold(sums.ab, plus);
+  result.sum_squares = fold(sums.squares, plus);
   return result;
 }
 
@@ -107,3 +213,4 @@ int64_t count_non_finite(Dtype dtype, const std::byte* data, int64_t n) {
 }
 
 }  // namespace taskvec::kernels
+#endif

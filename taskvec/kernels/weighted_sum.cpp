@@ -63,30 +63,6 @@ void accumulate_bf16(float coefficient, const uint16_t* HWY_RESTRICT x, float* H
   }
 }
 
-/// Nearest-even; every NaN becomes the quiet one, so that its payload cannot depend on the level.
-void store_bf16(const float* HWY_RESTRICT sum, uint16_t* HWY_RESTRICT out, size_t n) {
-  const hn::ScalableTag<float> d;
-  const hn::RebindToUnsigned<decltype(d)> du;
-  const hn::RebindToSigned<decltype(d)> di;
-  const hn::Rebind<uint16_t, decltype(d)> d16;
-  const size_t lanes = hn::Lanes(d);
-  size_t i = 0;
-  for (; i + lanes <= n; i += lanes) {
-    const auto value = hn::LoadU(d, sum + i);
-    const auto bits = hn::BitCast(du, value);
-    const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(du, 1));
-    const auto rounded = hn::ShiftRight<16>(hn::Add(bits, hn::Add(odd, hn::Set(du, 0x7FFF))));
-    const auto result = hn::IfThenElse(hn::RebindMask(du, hn::IsNaN(value)), hn::Set(du, 0x7FC0), rounded);
-    hn::StoreU(hn::DemoteTo(d16, hn::BitCast(di, result)), d16, out + i);
-  }
-  for (; i < n; ++i) {
-    uint32_t bits;
-    std::memcpy(&bits, sum + i, sizeof bits);
-    const bool nan = (bits & 0x7FFFFFFF) > 0x7F800000;
-    out[i] = nan ? uint16_t{0x7FC0} : static_cast<uint16_t>((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16);
-  }
-}
-
 }  // namespace taskvec::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
@@ -97,7 +73,6 @@ namespace {
 HWY_EXPORT(accumulate_f32);
 HWY_EXPORT(accumulate_f64);
 HWY_EXPORT(accumulate_bf16);
-HWY_EXPORT(store_bf16);
 
 constexpr size_t kTile = 4096;  // elements; sums and one decoded addend stay in the first-level cache
 
@@ -133,14 +108,7 @@ void tile(std::span<const Addend> addends, size_t begin, size_t n, Dtype to, std
     }
   }
   const size_t item = static_cast<size_t>(itemsize(to));
-  std::byte* target = out + begin * item;
-  if constexpr (sizeof(T) == 4) {
-    if (to == Dtype::BF16 && aligned(target, 2)) {
-      HWY_DYNAMIC_DISPATCH(store_bf16)(sum.data(), reinterpret_cast<uint16_t*>(target), n);
-      return;
-    }
-  }
-  convert(kCompute, bytes_of(sum, n), to, {target, n * item});
+  convert(kCompute, bytes_of(sum, n), to, {out + begin * item, n * item});
 }
 
 }  // namespace
