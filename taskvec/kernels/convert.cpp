@@ -189,7 +189,7 @@ void expect_float(Dtype dtype) {
 Dtype compute_dtype(Dtype dtype) { return dtype == Dtype::F64 || dtype == Dtype::F32 ? Dtype::F64 : Dtype::F32; }
 
 void convert(Dtype from, std::span<const std::byte> source, Dtype to, std::span<std::byte> destination) {
-  static const std::string level = simd_level();  // reads TASKVEC_SIMD
+  use_simd_level();
   expect_float(from);
   expect_float(to);
   const auto in = static_cast<size_t>(itemsize(from)), out = static_cast<size_t>(itemsize(to));

@@ -39,12 +39,6 @@ namespace hn = hwy::HWY_NAMESPACE;
 using D = hn::CappedTag<double, kSums>;
 using V = hn::Vec<D>;
 
-/// a*b of the lanes of one vector is added to its part of the sums: product and sum are rounded one after the other.
-HWY_INLINE void add_product(V a, V b, double* sums) {
-  const D d;
-  hn::Store(hn::Add(hn::Load(d, sums), hn::Mul(a, b)), d, sums);
-}
-
 /// Adds n elements, a multiple of kSums, unless one of them is not finite: then it returns false and leaves the sums as they are.
 /// @param by_bits  elements differ where their bits do; otherwise where their values do
 bool add_finite(const double* HWY_RESTRICT x, const double* HWY_RESTRICT y, size_t n, bool by_bits, PartialSums& total) {
@@ -53,19 +47,27 @@ bool add_finite(const double* HWY_RESTRICT x, const double* HWY_RESTRICT y, size
   PartialSums sums = total;
   auto differing = hn::Zero(du);
   auto finite = hn::FirstN(d, kSums);
-  for (size_t i = 0; i < n; i += kSums) {
-    for (size_t lane = 0; lane < kSums; lane += hn::Lanes(d)) {
-      const V a = hn::Load(d, x + i + lane), b = hn::Load(d, y + i + lane), gap = hn::Sub(b, a), size = hn::Abs(gap);
+  for (size_t lane = 0; lane < kSums; lane += hn::Lanes(d)) {  // a vector of the partial sums after the other
+    V aa = hn::Load(d, &sums.aa[lane]), bb = hn::Load(d, &sums.bb[lane]), ab = hn::Load(d, &sums.ab[lane]),
+      squares = hn::Load(d, &sums.squares[lane]), abs = hn::Load(d, &sums.abs[lane]), max = hn::Load(d, &sums.max[lane]);
+    for (size_t i = lane; i < n; i += kSums) {
+      const V a = hn::Load(d, x + i), b = hn::Load(d, y + i), gap = hn::Sub(b, a), size = hn::Abs(gap);
       finite = hn::And(finite, hn::And(hn::IsFinite(a), hn::IsFinite(b)));
-      add_product(a, a, sums.aa.data() + lane);
-      add_product(b, b, sums.bb.data() + lane);
-      add_product(a, b, sums.ab.data() + lane);
-      add_product(gap, gap, sums.squares.data() + lane);
-      hn::Store(hn::Add(hn::Load(d, sums.abs.data() + lane), size), d, sums.abs.data() + lane);
-      hn::Store(hn::Max(hn::Load(d, sums.max.data() + lane), size), d, sums.max.data() + lane);
+      aa = hn::Add(aa, hn::Mul(a, a));
+      bb = hn::Add(bb, hn::Mul(b, b));
+      ab = hn::Add(ab, hn::Mul(a, b));
+      squares = hn::Add(squares, hn::Mul(gap, gap));
+      abs = hn::Add(abs, size);
+      max = hn::Max(max, size);
       const auto same = by_bits ? hn::Eq(hn::BitCast(du, a), hn::BitCast(du, b)) : hn::RebindMask(du, hn::Eq(a, b));
       differing = hn::Add(differing, hn::IfThenElse(same, hn::Zero(du), hn::Set(du, 1)));
     }
+    hn::Store(aa, d, &sums.aa[lane]);
+    hn::Store(bb, d, &sums.bb[lane]);
+    hn::Store(ab, d, &sums.ab[lane]);
+    hn::Store(squares, d, &sums.squares[lane]);
+    hn::Store(abs, d, &sums.abs[lane]);
+    hn::Store(max, d, &sums.max[lane]);
   }
   if (!hn::AllTrue(d, finite)) return false;
   alignas(64) std::array<uint64_t, kSums> counts{};
@@ -75,6 +77,22 @@ bool add_finite(const double* HWY_RESTRICT x, const double* HWY_RESTRICT y, size
   return true;
 }
 
+/// Elements whose exponent is all ones.
+template <typename Bits>
+HWY_INLINE size_t count_full_exponents(const Bits* HWY_RESTRICT data, size_t n, Bits exponent) {
+  const hn::ScalableTag<Bits> d;
+  const size_t lanes = hn::Lanes(d), whole = n / lanes * lanes;
+  const auto full = hn::Set(d, exponent);
+  size_t count = 0;
+  for (size_t i = 0; i < whole; i += lanes) count += hn::CountTrue(d, hn::Eq(hn::And(hn::LoadU(d, data + i), full), full));
+  for (size_t i = whole; i < n; ++i) count += (data[i] & exponent) == exponent ? 1 : 0;
+  return count;
+}
+
+size_t count_full16(const uint16_t* data, size_t n, uint16_t exponent) { return count_full_exponents(data, n, exponent); }
+size_t count_full32(const uint32_t* data, size_t n, uint32_t exponent) { return count_full_exponents(data, n, exponent); }
+size_t count_full64(const uint64_t* data, size_t n, uint64_t exponent) { return count_full_exponents(data, n, exponent); }
+
 }  // namespace taskvec::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
@@ -83,6 +101,9 @@ namespace taskvec::kernels {
 namespace {
 
 HWY_EXPORT(add_finite);
+HWY_EXPORT(count_full16);
+HWY_EXPORT(count_full32);
+HWY_EXPORT(count_full64);
 
 constexpr size_t kTile = 1024;  // elements; both sides as float64 stay in the first-level cache
 
@@ -133,21 +154,20 @@ double fold(PartialSums::Sums sums, const Add& add) {
   return sums[0];
 }
 
-/// Elements whose exponent is all ones. Blocks of fixed size, which the compiler turns into SIMD code.
-template <typename Bits>
-int64_t count_full_exponents(const std::byte* data, size_t n, Bits exponent) {
-  constexpr size_t kBlock = 256;
-  std::array<Bits, kBlock> block;
-  int64_t total = 0;
-  for (size_t begin = 0; begin < n; begin += kBlock) {
-    const size_t size = std::min(kBlock, n - begin);
-    if (size < kBlock) block.fill(0);
+/// count(elements, n, exponent), by way of memory of our own where the elements are not aligned.
+template <typename Bits, typename Count>
+int64_t count_aligned(const Count& count, const std::byte* data, int64_t elements, Bits exponent) {
+  const auto n = static_cast<size_t>(elements);
+  if (reinterpret_cast<uintptr_t>(data) % sizeof(Bits) == 0)
+    return static_cast<int64_t>(count(reinterpret_cast<const Bits*>(data), n, exponent));
+  std::array<Bits, kTile> block;
+  size_t total = 0;
+  for (size_t begin = 0; begin < n; begin += kTile) {
+    const size_t size = std::min(kTile, n - begin);
     std::memcpy(block.data(), data + begin * sizeof(Bits), size * sizeof(Bits));
-    Bits count = 0;  // at most the block's size
-    for (size_t i = 0; i < kBlock; ++i) count = static_cast<Bits>(count + ((block[i] & exponent) == exponent ? 1 : 0));
-    total += static_cast<int64_t>(count);
+    total += count(block.data(), size, exponent);
   }
-  return total;
+  return static_cast<int64_t>(total);
 }
 
 }  // namespace
@@ -165,7 +185,7 @@ void Difference::merge(const Difference& other) {
 }
 
 Difference difference(Dtype dtype_a, const std::byte* a, Dtype dtype_b, const std::byte* b, int64_t n) {
-  static const std::string level = simd_level();  // reads TASKVEC_SIMD
+  use_simd_level();
   Difference result;
   result.n = n;
   const auto count = static_cast<size_t>(n);
@@ -195,11 +215,12 @@ Difference difference(Dtype dtype_a, const std::byte* a, Dtype dtype_b, const st
 }
 
 int64_t count_non_finite(Dtype dtype, const std::byte* data, int64_t n) {
+  use_simd_level();
   switch (dtype) {
-    case Dtype::BF16: return count_full_exponents<uint16_t>(data, static_cast<size_t>(n), 0x7F80);
-    case Dtype::F16: return count_full_exponents<uint16_t>(data, static_cast<size_t>(n), 0x7C00);
-    case Dtype::F32: return count_full_exponents<uint32_t>(data, static_cast<size_t>(n), 0x7F800000);
-    case Dtype::F64: return count_full_exponents<uint64_t>(data, static_cast<size_t>(n), 0x7FF0000000000000);
+    case Dtype::BF16: return count_aligned<uint16_t>(HWY_DYNAMIC_DISPATCH(count_full16), data, n, 0x7F80);
+    case Dtype::F16: return count_aligned<uint16_t>(HWY_DYNAMIC_DISPATCH(count_full16), data, n, 0x7C00);
+    case Dtype::F32: return count_aligned<uint32_t>(HWY_DYNAMIC_DISPATCH(count_full32), data, n, 0x7F800000);
+    case Dtype::F64: return count_aligned<uint64_t>(HWY_DYNAMIC_DISPATCH(count_full64), data, n, 0x7FF0000000000000);
     default: break;
   }
   int64_t count = 0;
