@@ -10,8 +10,10 @@
 namespace taskvec::edit {
 namespace {
 
-/// Output bytes that are computed at once: with those of a few sources they stay in the second-level cache, where they are
-/// hashed, counted and consumed.
+/// Output bytes that are consumed at once: larger writes cost the system less.
+constexpr int64_t kConsumeBytes = int64_t{256} << 10;
+/// Output bytes that are computed at once: with those of a few sources they stay in the second-level cache while they are hashed
+/// and computed with.
 constexpr int64_t kComputeBytes = int64_t{64} << 10;
 
 class Sweep {
@@ -38,26 +40,39 @@ class Sweep {
     for (const auto& source : sources) source.populate();
     TileHashes hashes(fingerprints_, plan_, tile, sources);
     thread_local std::vector<std::byte> scratch;
-    const int64_t item = itemsize(tensor.info.dtype), step = kComputeBytes / item;
+    scratch.resize(kConsumeBytes);
+    const int64_t item = itemsize(tensor.info.dtype), step = kConsumeBytes / item;
     for (int64_t first = 0; first < tile.n; first += step) {
-      const int64_t n = std::min(step, tile.n - first);
-      const auto size = static_cast<size_t>(n * item);
-      hashes.add(first, n);
-      std::span<const std::byte> bytes;
-      if (tensor.is_copy) {
-        bytes = sources[0].range.bytes().subspan(static_cast<size_t>(first * item), size);
-        if (is_float(tensor.info.dtype)) non_finite_ += kernels::count_non_finite(tensor.info.dtype, bytes.data(), n);
-      } else {
-        scratch.resize(std::max<size_t>(scratch.size(), size));
-        const bool saturate = plan_.options.on_overflow == OnOverflow::Saturate;
-        const auto found = compute_counted(tensor, sources, first, n, saturate, scratch.data());
-        non_finite_ += found.total - (saturate ? found.overflowed : 0);
-        overflowed_[tile.tensor] += found.overflowed;
-        bytes = std::span(scratch).first(size);
-      }
+      const auto n = std::min(step, tile.n - first);
+      const auto bytes = compute_part(tile, sources, hashes, first, n, scratch);
       consume_(tile.tensor, static_cast<uint64_t>((tile.begin + first) * item), bytes);
     }
     for (const auto& source : sources) source.release();
+  }
+
+  /// Elements [begin, begin + n) of a tile: in `scratch`, or where they lie in a source.
+  std::span<const std::byte> compute_part(const Tile& tile, std::span<const TileSource> sources, TileHashes& hashes,
+                                          int64_t begin, int64_t n, std::span<std::byte> scratch) {
+    const auto& tensor = plan_.tensors[tile.tensor];
+    const bool saturate = plan_.options.on_overflow == OnOverflow::Saturate;
+    const int64_t item = itemsize(tensor.info.dtype), step = kComputeBytes / item;
+    const auto size = static_cast<size_t>(n * item);
+    const std::span<const std::byte> out =
+        tensor.is_copy ? sources[0].range.bytes().subspan(static_cast<size_t>(begin * item), size) : scratch.first(size);
+    for (int64_t done = 0; done < n; done += step) {
+      const int64_t count = std::min(step, n - done);
+      hashes.add(begin + done, count);
+      if (tensor.is_copy) {
+        if (is_float(tensor.info.dtype))
+          non_finite_ += kernels::count_non_finite(tensor.info.dtype, &out[static_cast<size_t>(done * item)], count);
+        continue;
+      }
+      const auto found =
+          compute_counted(tensor, sources, begin + done, count, saturate, &scratch[static_cast<size_t>(done * item)]);
+      non_finite_ += found.total - (saturate ? found.overflowed : 0);
+      overflowed_[tile.tensor] += found.overflowed;
+    }
+    return out;
   }
 
   const Plan& plan_;
