@@ -55,6 +55,22 @@ BENCHMARK_CAPTURE(weighted_sum_of_four, bf16, Dtype::BF16);
 BENCHMARK_CAPTURE(weighted_sum_of_four, f16, Dtype::F16);
 BENCHMARK_CAPTURE(weighted_sum_of_four, f32, Dtype::F32);
 
+void convert(benchmark::State& state, Dtype from, Dtype to) {
+  const auto source = values(from, 1);
+  std::vector<std::byte> target(static_cast<size_t>(kElements * itemsize(to)));
+  for (auto _ : state) {
+    kernels::convert(from, source, to, target);
+    benchmark::DoNotOptimize(target.data());
+    benchmark::ClobberMemory();
+  }
+  count_bytes(state, static_cast<int64_t>(source.size() + target.size()));
+}
+BENCHMARK_CAPTURE(convert, bf16_to_f32, Dtype::BF16, Dtype::F32);
+BENCHMARK_CAPTURE(convert, f32_to_bf16, Dtype::F32, Dtype::BF16);
+BENCHMARK_CAPTURE(convert, f16_to_f32, Dtype::F16, Dtype::F32);
+BENCHMARK_CAPTURE(convert, f32_to_f16, Dtype::F32, Dtype::F16);
+BENCHMARK_CAPTURE(convert, f64_to_bf16, Dtype::F64, Dtype::BF16);
+
 void count_non_finite(benchmark::State& state, Dtype dtype) {
   const auto source = values(dtype, 1);
   for (auto _ : state) benchmark::DoNotOptimize(kernels::count_non_finite(dtype, source.data(), kElements));

@@ -24,6 +24,8 @@ Differences::Differences(std::shared_ptr<const formats::Checkpoint> base, std::s
            plan_.sources[s]->path().string());
   for (const auto& entry : plan_.sources[0]->manifest().tensors) add(entry, allow_differing_integers);
   tiles_ = tiles_of(plan_);
+  hashes_.emplace(checkpoints_of(plan_));
+  hashed_.resize(tiles_.size());
   for (size_t t = 0, i = 0; t <= plan_.tensors.size(); ++t) {
     while (i < tiles_.size() && tiles_[i].tensor < t) ++i;
     first_tile_.push_back(i);
@@ -53,16 +55,20 @@ void Differences::add(const formats::TensorEntry& entry, bool allow_differing_in
          name(info.dtype), entry.name, finetuned, base);
 }
 
-void Differences::for_each_block(const Tile& tile, const std::function<void(int64_t, std::span<const double>)>& use) const {
+void Differences::for_each_block(size_t index, const std::function<void(int64_t, std::span<const double>)>& use) const {
+  const Tile& tile = tiles_[index];
   const TensorPlan& tensor = plan_.tensors[tile.tensor];
   TensorPlan wide = {.name = tensor.name, .info = {Dtype::F64, tensor.info.shape}, .terms = tensor.terms};
   const auto sources = sources_of(plan_, tile);
   for (const auto& source : sources) source.populate();
+  std::optional<TileHashes> hashes;
+  if (hashed_[index] == 0) hashes.emplace(*hashes_, plan_, tile, sources);
   std::vector<double> values(static_cast<size_t>(std::min(kBlock, tile.n)));
   for (int64_t first = 0; first < tile.n; first += kBlock) {
     const int64_t n = std::min(kBlock, tile.n - first);
     const auto block = std::span(values).first(static_cast<size_t>(n));
     auto* bytes = std::as_writable_bytes(block).data();
+    if (hashes) hashes->add(first, n);
     compute(wide, sources, first, n, /*saturate=*/false, bytes);
     if (const int64_t bad = kernels::count_non_finite(Dtype::F64, bytes, n); bad > 0)
       fail(ErrorCode::Numeric,
@@ -70,7 +76,13 @@ void Differences::for_each_block(const Tile& tile, const std::function<void(int6
            tile.begin + first);
     use(tile.begin + first, block);
   }
+  hashed_[index] = 1;
   for (const auto& source : sources) source.release();
+}
+
+EndFingerprints Differences::fingerprints() const {
+  auto hex = hashes_->finish();
+  return {.base = std::move(hex[1]), .finetuned = std::move(hex[0])};
 }
 
 void Differences::for_each_tile(size_t tensor, const std::function<void(size_t)>& body) const {

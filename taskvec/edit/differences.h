@@ -2,10 +2,17 @@
 
 #include "taskvec/edit/plan.h"
 #include "taskvec/edit/tile.h"
+#include "taskvec/formats/fingerprint.h"
 
 #include <functional>
+#include <optional>
 
 namespace taskvec::edit {
+
+/// Of the two checkpoints that a task vector lies between.
+struct EndFingerprints {
+  std::string base, finetuned;
+};
 
 /// The task vector between two checkpoints, to be passed over tile by tile, in float64: finetuned - base for every float tensor
 /// of the fine-tuned checkpoint, in its order.
@@ -24,12 +31,16 @@ class Differences {
   /// The tiles of a tensor: positions [first, second) in tiles().
   std::pair<size_t, size_t> tile_range(size_t tensor) const { return {first_tile_[tensor], first_tile_[tensor + 1]}; }
 
-  /// Calls use(first, values) for the elements of a tile, block by block in order; a block begins at a multiple of 8 elements.
+  /// Calls use(first, values) for the elements of the tile at this position, block by block in order; a block begins at a
+  /// multiple of 8 elements.
   /// @throws Error{Numeric} naming the tensor when a difference is NaN or infinite
-  void for_each_block(const Tile& tile, const std::function<void(int64_t first, std::span<const double> values)>& use) const;
+  void for_each_block(size_t tile, const std::function<void(int64_t first, std::span<const double> values)>& use) const;
 
   /// Calls body(tile) with every position of tiles() that belongs to a tensor, from all threads.
   void for_each_tile(size_t tensor, const std::function<void(size_t tile)>& body) const;
+  /// The fingerprints of both checkpoints, which are hashed on the first pass over their tiles; what no tile covers is read now.
+  EndFingerprints fingerprints() const;
+
   /// Calls body(tensor) for every tensor. Small ones share the threads; inside of a large one for_each_tile() does.
   void for_each_tensor(const std::function<void(size_t tensor)>& body) const;
 
@@ -39,6 +50,8 @@ class Differences {
   Plan plan_;
   std::vector<Tile> tiles_;
   std::vector<size_t> first_tile_;  // of each tensor, and one more
+  mutable std::optional<formats::PassingFingerprints> hashes_;
+  mutable std::vector<char> hashed_;  // which tiles are; no bits, as threads write beside each other
 };
 
 }  // namespace taskvec::edit

@@ -42,32 +42,39 @@ void extract_dense(const Extraction& extraction, const Differences& differences)
   formats::OutputLayout layout;
   const Dtype dtype = extraction.options.dtype;
   for (const auto& tensor : differences.tensors()) layout.tensors.push_back({tensor.name, {dtype, tensor.info.shape}, 0});
-  layout.metadata = extraction.metadata;
+  layout.metadata = extraction.metadata();
   formats::CheckpointWriter writer(extraction.output, layout);
   Progress progress("extract", extraction.summary.dense_bytes, "bytes");
   std::vector<Measure> measures(differences.tiles().size());
   parallel_for(static_cast<int64_t>(measures.size()), [&](int64_t i) {
-    const Tile& tile = differences.tiles()[static_cast<size_t>(i)];
+    const auto index = static_cast<size_t>(i);
+    const Tile& tile = differences.tiles()[index];
     std::vector<std::byte> stored;
-    differences.for_each_block(tile, [&](int64_t first, std::span<const double> values) {
-      store_values(differences.tensors()[tile.tensor].name, values, 1, dtype, stored, measures[static_cast<size_t>(i)]);
+    differences.for_each_block(index, [&](int64_t first, std::span<const double> values) {
+      store_values(differences.tensors()[tile.tensor].name, values, 1, dtype, stored, measures[index]);
       writer.write(tile.tensor, static_cast<uint64_t>(first * itemsize(dtype)), stored);
     });
     progress.add(4 * tile.n);
   });
   extraction.set_error(measures);
-  extraction.finish(writer);
+  extraction.finish(writer, differences.fingerprints());
+}
+
+/// How what is stored differs from the exact values.
+kernels::Difference difference(std::span<const double> exact, Dtype dtype, std::span<const std::byte> stored) {
+  return kernels::difference(Dtype::F64, std::as_bytes(exact).data(), dtype, stored.data(), static_cast<int64_t>(exact.size()));
 }
 
 /// Signs and mean magnitude of one tensor.
 void write_signs(const Differences& differences, size_t t, formats::CheckpointWriter& writer, std::vector<Measure>& measures) {
-  const auto& tiles = differences.tiles();
   const size_t first_tile = differences.tile_range(t).first;
   std::vector<double> sums(differences.tile_range(t).second - first_tile);
   differences.for_each_tile(t, [&](size_t i) {
-    differences.for_each_block(tiles[i], [&](int64_t, std::span<const double> values) {
-      for (const double value : values) sums[i - first_tile] += std::abs(value);
+    double sum = 0;
+    differences.for_each_block(i, [&](int64_t, std::span<const double> values) {
+      for (const double value : values) sum += std::abs(value);
     });
+    sums[i - first_tile] = sum;
   });
   double sum = 0;
   for (const double part : sums) sum += part;
@@ -80,13 +87,16 @@ void write_signs(const Differences& differences, size_t t, formats::CheckpointWr
   kernels::convert(Dtype::F32, scale, Dtype::F64, std::as_writable_bytes(std::span(&magnitude, 1)));
   differences.for_each_tile(t, [&](size_t i) {
     std::vector<std::byte> packed;
-    differences.for_each_block(tiles[i], [&](int64_t first, std::span<const double> values) {
+    std::vector<double> stored;
+    differences.for_each_block(i, [&](int64_t first, std::span<const double> values) {
       packed.assign((values.size() + 7) / 8, std::byte{0});
+      stored.resize(values.size());
       for (size_t k = 0; k < values.size(); ++k) {
         const bool negative = values[k] < 0;
-        if (negative) packed[k / 8] |= std::byte{1} << (k % 8);
-        measures[i].add(values[k], negative ? -magnitude : magnitude);
+        packed[k / 8] |= static_cast<std::byte>(negative ? 1 << (k % 8) : 0);
+        stored[k] = negative ? -magnitude : magnitude;
       }
+      measures[i].add(difference(values, Dtype::F64, std::as_bytes(std::span(stored))));
       writer.write(2 * t, static_cast<uint64_t>(first / 8), packed);
     });
   });
@@ -101,7 +111,7 @@ void extract_sign(const Extraction& extraction, const Differences& differences) 
     layout.tensors.push_back({tensor.name + formats::kScaleSuffix, {Dtype::F32, {}}, 0});
     described.push_back({tensor.name, {Dtype::F32, tensor.info.shape}});
   }
-  layout.metadata = extraction.metadata;
+  layout.metadata = extraction.metadata();
   layout.metadata[formats::kDescriptionsKey] = formats::describe_tensors(described);
   formats::CheckpointWriter writer(extraction.output, layout);
   Progress progress("extract", extraction.summary.dense_bytes, "bytes");
@@ -111,14 +121,20 @@ void extract_sign(const Extraction& extraction, const Differences& differences) 
     progress.add(4 * differences.tensors()[t].info.numel());
   });
   extraction.set_error(measures);
-  extraction.finish(writer);
+  extraction.finish(writer, differences.fingerprints());
 }
 
 }  // namespace
 
-void Extraction::finish(formats::CheckpointWriter& writer) const {
+void Extraction::finish(formats::CheckpointWriter& writer, const EndFingerprints& fingerprints) const {
   base->check_unchanged();
   finetuned->check_unchanged();
+  summary.base_fingerprint = fingerprints.base;
+  summary.finetuned_fingerprint = fingerprints.finetuned;
+  formats::DeltaInfo known = info;
+  known.base.fingerprint = fingerprints.base;
+  known.finetuned.fingerprint = fingerprints.finetuned;
+  for (const auto& [key, value] : formats::delta_metadata(known)) writer.patch_metadata(key, value);
   writer.commit();
 }
 
@@ -133,16 +149,15 @@ void Extraction::set_error(const std::vector<Measure>& measures) const {
 
 void store_values(const std::string& tensor, std::span<const double> values, double scale, Dtype dtype,
                   std::vector<std::byte>& out, Measure& measure) {
-  std::vector<double> stored(values.begin(), values.end());
+  std::vector<double> scaled;
   if (scale != 1)
-    for (double& value : stored) value *= scale;
+    for (const double value : values) scaled.push_back(value * scale);
   out.resize(values.size() * static_cast<size_t>(itemsize(dtype)));
-  const auto bytes = std::as_writable_bytes(std::span(stored));
-  kernels::convert(Dtype::F64, bytes, dtype, out);
-  if (const int64_t n = static_cast<int64_t>(values.size()); kernels::count_non_finite(dtype, out.data(), n) > 0)
+  kernels::convert(Dtype::F64, std::as_bytes(scale == 1 ? values : std::span<const double>(scaled)), dtype, out);
+  const kernels::Difference rounding = difference(values, dtype, out);
+  if (rounding.non_finite > 0)
     fail(ErrorCode::Numeric, "tensor '{}': a difference is too large for {}; --lossless keeps it", tensor, name(dtype));
-  kernels::convert(dtype, out, Dtype::F64, bytes);
-  for (size_t i = 0; i < values.size(); ++i) measure.add(values[i], stored[i]);
+  measure.add(rounding);
 }
 
 ExtractSummary extract(std::shared_ptr<const formats::Checkpoint> base, std::shared_ptr<const formats::Checkpoint> finetuned,
@@ -155,13 +170,14 @@ ExtractSummary extract(std::shared_ptr<const formats::Checkpoint> base, std::sha
   const bool lone = is_lone_safetensors(output);
   Progress clock("extract", 0, "");
   ExtractSummary summary;
-  summary.base_fingerprint = base->fingerprint();
-  summary.finetuned_fingerprint = finetuned->fingerprint();
-  Extraction extraction{base, finetuned, options, output, {}, summary};
-  extraction.metadata = formats::delta_metadata({options.kind,
-                                                 {base->path().string(), summary.base_fingerprint},
-                                                 {finetuned->path().string(), summary.finetuned_fingerprint},
-                                                 options_text(options)});
+  const std::string unknown(32, '0');
+  const Extraction extraction{
+      base,
+      finetuned,
+      options,
+      output,
+      {options.kind, {base->path().string(), unknown}, {finetuned->path().string(), unknown}, options_text(options)},
+      summary};
   if (options.kind == DeltaKind::Lossless) {
     extract_lossless(extraction);
   } else {

@@ -9,6 +9,7 @@
 #include "taskvec/formats/lossless.h"
 
 #include <algorithm>
+#include <cstring>
 #include <map>
 
 namespace taskvec::edit {
@@ -32,7 +33,8 @@ struct Packed {
 
 class LosslessWriter {
  public:
-  explicit LosslessWriter(const Extraction& extraction) : extraction_(extraction), spool_(extraction.output) {
+  explicit LosslessWriter(const Extraction& extraction)
+      : extraction_(extraction), spool_(extraction.output), hashes_({extraction.base.get(), extraction.finetuned.get()}) {
     for (const auto& entry : extraction.finetuned->manifest().tensors) {
       const auto* base = extraction.base->manifest().find(entry.name);
       tensors_.push_back({&entry, base != nullptr && base->info == entry.info ? base : nullptr});
@@ -70,7 +72,7 @@ class LosslessWriter {
       extraction_.summary.whole += tensor.base == nullptr ? 1 : 0;
     }
     const auto sidecars = add_sidecars(layout);
-    layout.metadata = extraction_.metadata;
+    layout.metadata = extraction_.metadata();
     layout.metadata[formats::kDescriptionsKey] = formats::describe_tensors(described);
     layout.metadata.merge(formats::lossless_metadata(extraction_.finetuned->manifest().metadata, sidecars));
     formats::CheckpointWriter writer(extraction_.output, layout);
@@ -81,26 +83,34 @@ class LosslessWriter {
       copy_planes(tensor, writer, part++);
     }
     for (const auto& contents : stored_sidecars_) writer.write(part++, 0, std::as_bytes(std::span(contents)));
-    extraction_.finish(writer);
+    auto fingerprints = hashes_.finish();
+    extraction_.finish(writer, {.base = std::move(fingerprints[0]), .finetuned = std::move(fingerprints[1])});
   }
 
  private:
   /// The chunk's compressed difference; empty where it is the same as the base's.
-  std::vector<std::byte> frame_of(const Packed& tensor, uint64_t chunk) const {
+  std::vector<std::byte> frame_of(const Packed& tensor, uint64_t chunk) {
     const uint64_t offset = chunk * kHashChunk;
     const uint64_t size = std::min<uint64_t>(kHashChunk, static_cast<uint64_t>(tensor.entry->info.nbytes()) - offset);
     const int64_t item = itemsize(tensor.entry->info.dtype);
     const formats::TensorRange target(*extraction_.finetuned, *tensor.entry, offset, size);
+    hash(1, *extraction_.finetuned, target, tensor.entry->name);
     std::vector<std::byte> frame;
     if (tensor.base == nullptr) {
       frame = formats::compress_planes(item, {}, target.bytes());
     } else {
       const formats::TensorRange base(*extraction_.base, *tensor.base, offset, size);
-      if (!std::ranges::equal(base.bytes(), target.bytes())) frame = formats::compress_planes(item, base.bytes(), target.bytes());
+      hash(0, *extraction_.base, base, tensor.entry->name);
+      if (std::memcmp(base.bytes().data(), target.bytes().data(), size) != 0)
+        frame = formats::compress_planes(item, base.bytes(), target.bytes());
       base.release();
     }
     target.release();
     return frame;
+  }
+
+  void hash(size_t checkpoint, const formats::Checkpoint& source, const formats::TensorRange& range, const std::string& name) {
+    hashes_.run(checkpoint, source.manifest().index.find(name)->second, range.offset()).add(range.bytes());
   }
 
   void append(Packed& tensor, const std::vector<std::byte>& frame) {
@@ -144,6 +154,7 @@ class LosslessWriter {
 
   const Extraction& extraction_;
   SpoolFile spool_;
+  formats::PassingFingerprints hashes_;  // of the base and the fine-tuned checkpoint
   std::vector<Packed> tensors_;
   std::vector<std::string> stored_sidecars_;
 };

@@ -52,7 +52,7 @@ std::vector<int64_t> histogram(const Differences& differences, size_t tensor, co
   std::mutex mutex;
   differences.for_each_tile(tensor, [&](size_t i) {
     std::vector<int64_t> counts(kBins + 1);
-    differences.for_each_block(differences.tiles()[i], [&](int64_t, std::span<const double> values) {
+    differences.for_each_block(i, [&](int64_t, std::span<const double> values) {
       for (const double value : values) ++counts[std::min<size_t>(bin_of(magnitude_bits(value)), kBins)];
     });
     const std::lock_guard lock(mutex);
@@ -95,7 +95,7 @@ class SparseWriter {
     std::vector<std::byte> positions, stored;
     std::vector<double> chosen;
     auto offset = static_cast<uint64_t>(begin);
-    differences_.for_each_block(tile, [&](int64_t first, std::span<const double> values) {
+    differences_.for_each_block(index, [&](int64_t first, std::span<const double> values) {
       positions.clear();
       chosen.clear();
       for (size_t i = 0; i < values.size(); ++i) {
@@ -117,7 +117,7 @@ class SparseWriter {
 
   void finish(const Extraction& extraction) {
     extraction.set_error(measures_);
-    extraction.finish(writer_);
+    extraction.finish(writer_, differences_.fingerprints());
   }
 
  private:
@@ -132,7 +132,7 @@ class SparseWriter {
       layout.tensors.push_back({tensor.name + formats::kValuesSuffix, {dtype, {kept[t]}}, 0});
       described.push_back({tensor.name, {dtype, tensor.info.shape}});
     }
-    layout.metadata = extraction.metadata;
+    layout.metadata = extraction.metadata();
     layout.metadata[formats::kDescriptionsKey] = formats::describe_tensors(described);
     return layout;
   }
@@ -146,7 +146,6 @@ class SparseWriter {
 
 /// Writes the elements of one tensor that `largest` chooses.
 void write_largest(const Differences& differences, size_t t, const KeepLargest& largest, SparseWriter& writer) {
-  const auto& tiles = differences.tiles();
   const auto [first, end] = differences.tile_range(t);
   struct Part {
     int64_t above = 0, ties = 0;       // magnitudes above the threshold, and at it
@@ -155,7 +154,7 @@ void write_largest(const Differences& differences, size_t t, const KeepLargest& 
   std::vector<Part> parts(end - first);
   const auto part_of = [&, begin = first](size_t tile) -> Part& { return parts[tile - begin]; };
   differences.for_each_tile(t, [&](size_t i) {
-    differences.for_each_block(tiles[i], [&](int64_t, std::span<const double> values) {
+    differences.for_each_block(i, [&](int64_t, std::span<const double> values) {
       for (const double value : values) {
         const uint32_t bits = magnitude_bits(value);
         part_of(i).above += bits > largest.bits ? 1 : 0;

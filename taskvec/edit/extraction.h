@@ -3,7 +3,9 @@
 #include "taskvec/core/progress.h"
 #include "taskvec/edit/differences.h"
 #include "taskvec/edit/extract.h"
+#include "taskvec/formats/delta.h"
 #include "taskvec/formats/writer.h"
+#include "taskvec/kernels/statistics.h"
 
 namespace taskvec::edit {
 
@@ -16,6 +18,10 @@ struct Measure {
     error += (stored - exact) * (stored - exact);
     norm += exact * exact;
   }
+  void add(const kernels::Difference& exact_to_stored) {
+    error += exact_to_stored.sum_squares;
+    norm += exact_to_stored.dot_aa;
+  }
 };
 
 /// One extraction under way: what the kinds share.
@@ -23,10 +29,13 @@ struct Extraction {
   std::shared_ptr<const formats::Checkpoint> base, finetuned;
   const ExtractOptions& options;
   const std::filesystem::path& output;
-  std::map<std::string, std::string> metadata;  ///< what delta_info() reads
+  formats::DeltaInfo info;  ///< with fingerprints of 32 zeros: they are known when everything has been read
   ExtractSummary& summary;
 
-  void finish(formats::CheckpointWriter& writer) const;
+  /// What delta_info() reads.
+  std::map<std::string, std::string> metadata() const { return formats::delta_metadata(info); }
+  /// Puts the fingerprints into summary and metadata, and commits.
+  void finish(formats::CheckpointWriter& writer, const EndFingerprints& fingerprints) const;
   void set_error(const std::vector<Measure>& measures) const;
 };
 

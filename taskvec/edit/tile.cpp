@@ -1,7 +1,5 @@
 #include "taskvec/edit/tile.h"
 
-#include "taskvec/formats/fingerprint.h"
-
 #include <algorithm>
 #include <cstring>
 
@@ -63,6 +61,28 @@ std::vector<TileSource> sources_of(const Plan& plan, const Tile& tile) {
         {term.source, {checkpoint, entry, static_cast<uint64_t>(tile.begin) * item, static_cast<uint64_t>(tile.n) * item}});
   }
   return sources;
+}
+
+std::vector<const formats::Checkpoint*> checkpoints_of(const Plan& plan) {
+  std::vector<const formats::Checkpoint*> checkpoints;
+  for (const auto& source : plan.sources) checkpoints.push_back(source.get());
+  return checkpoints;
+}
+
+TileHashes::TileHashes(formats::PassingFingerprints& fingerprints, const Plan& plan, const Tile& tile,
+                       std::span<const TileSource> sources)
+    : sources_(sources) {
+  for (const auto& source : sources) {
+    const auto& index = plan.sources[source.source]->manifest().index;
+    runs_.push_back(fingerprints.run(source.source, index.find(plan.tensors[tile.tensor].name)->second, source.range.offset()));
+  }
+}
+
+void TileHashes::add(int64_t first, int64_t n) {
+  for (size_t k = 0; k < runs_.size(); ++k) {
+    const int64_t item = itemsize(sources_[k].range.info().dtype);
+    runs_[k].add(sources_[k].range.bytes().subspan(static_cast<size_t>(first * item), static_cast<size_t>(n * item)));
+  }
 }
 
 void compute(const TensorPlan& tensor, std::span<const TileSource> sources, int64_t first, int64_t n, bool saturate,

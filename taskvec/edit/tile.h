@@ -1,6 +1,7 @@
 #pragma once
 
 #include "taskvec/edit/plan.h"
+#include "taskvec/formats/fingerprint.h"
 #include "taskvec/kernels/overflow.h"
 
 #include <functional>
@@ -29,6 +30,21 @@ struct TileSource {
 
 /// One per term of the tensor.
 std::vector<TileSource> sources_of(const Plan& plan, const Tile& tile);
+
+/// The sources of a plan, for PassingFingerprints.
+std::vector<const formats::Checkpoint*> checkpoints_of(const Plan& plan);
+
+/// Hashes the sources of a tile step by step, so that bytes are read once from memory: what is hashed is computed with at once.
+class TileHashes {
+ public:
+  TileHashes(formats::PassingFingerprints& fingerprints, const Plan& plan, const Tile& tile, std::span<const TileSource> sources);
+  /// Elements [first, first + n) of the tile, which follow those before.
+  void add(int64_t first, int64_t n);
+
+ private:
+  std::span<const TileSource> sources_;
+  std::vector<formats::PassingFingerprints::Run> runs_;
+};
 
 /// Elements [first, first + n) of a tile into `out`: a byte copy where the plan says so, a weighted sum otherwise.
 /// @param sources   of the tile

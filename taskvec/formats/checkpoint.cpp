@@ -1,16 +1,7 @@
 #include "taskvec/formats/checkpoint.h"
 
 #include "taskvec/core/error.h"
-#include "taskvec/core/fingerprint.h"
-#include "taskvec/core/parallel.h"
 #include "taskvec/formats/fingerprint.h"
-
-#include <xxhash.h>
-#if defined(__x86_64__)
-#include <xxh_x86dispatch.h>  // the same hash, by the widest registers there are
-#endif
-
-#include <algorithm>
 
 namespace taskvec::formats {
 
@@ -86,40 +77,9 @@ void TensorRange::release(uint64_t begin, uint64_t size) const {
   if (file_ != nullptr) file_->release(entry_->offset + begin, size);
 }
 
-uint64_t hash_chunk(std::span<const std::byte> chunk) { return XXH3_64bits(chunk.data(), chunk.size()); }
-
-std::string combine_hashes(std::vector<TensorHashes> tensors) {
-  std::sort(tensors.begin(), tensors.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
-  Fingerprint fingerprint;
-  for (const auto& tensor : tensors) {
-    fingerprint.update(tensor.name)
-        .update(std::string_view("\0", 1))
-        .update(name(tensor.info.dtype))
-        .update(to_string(tensor.info.shape));
-    fingerprint.update(std::as_bytes(std::span(tensor.chunks)));
-  }
-  return fingerprint.hex();
-}
-
 std::string Checkpoint::fingerprint() const {
   if (const auto known = std::atomic_load(&fingerprint_)) return *known;
-  std::vector<TensorHashes> hashes;
-  std::vector<std::pair<size_t, int64_t>> work;  // tensor, chunk
-  for (const auto& entry : manifest_.tensors) {
-    const int64_t chunks = hash_chunks(entry.info.nbytes());
-    for (int64_t chunk = 0; chunk < chunks; ++chunk) work.emplace_back(hashes.size(), chunk);
-    hashes.push_back({entry.name, entry.info, std::vector<uint64_t>(static_cast<size_t>(chunks))});
-  }
-  parallel_for(static_cast<int64_t>(work.size()), [&](int64_t i) {
-    const auto [index, chunk] = work[static_cast<size_t>(i)];
-    const auto begin = static_cast<uint64_t>(chunk * kHashChunk);
-    const auto& found = manifest_.tensors[index];
-    const auto size = std::min<uint64_t>(kHashChunk, static_cast<uint64_t>(found.info.nbytes()) - begin);
-    const TensorRange range(*this, found, begin, size);
-    hashes[index].chunks[static_cast<size_t>(chunk)] = hash_chunk(range.bytes());
-    range.release();
-  });
-  std::atomic_store(&fingerprint_, std::make_shared<const std::string>(combine_hashes(std::move(hashes))));
+  std::atomic_store(&fingerprint_, std::make_shared<const std::string>(PassingFingerprints({this}).finish().front()));
   return *std::atomic_load(&fingerprint_);
 }
 

@@ -70,28 +70,32 @@ void count(Dtype dtype, std::span<const std::byte> bytes, Counts& counts) {
   counts.infinite += found - nan;
 }
 
-/// Hashes and counts in one pass. A tensor that cannot be made (it does not inflate, say) is a problem.
+/// Hashes and counts in one pass. A tensor that cannot be made (it does not inflate, say) is a problem; a checkpoint with one has
+/// no fingerprint.
 void read_tensors(const Checkpoint& checkpoint, Verification& result) {
+  constexpr uint64_t kStep = uint64_t{64} << 10;  // bytes that are hashed and counted while they are in the cache
   const auto& tensors = checkpoint.manifest().tensors;
-  std::vector<TensorHashes> hashes;
+  PassingFingerprints fingerprints({&checkpoint});
   std::vector<Counts> counts(tensors.size());
-  std::vector<std::pair<size_t, int64_t>> work;  // tensor, chunk
-  std::map<size_t, std::string> broken;          // tensor, why
+  std::map<size_t, std::string> broken;  // tensor, why
   std::mutex mutex;
-  for (const auto& entry : tensors) {
-    const int64_t chunks = hash_chunks(entry.info.nbytes());
-    for (int64_t chunk = 0; chunk < chunks; ++chunk) work.emplace_back(hashes.size(), chunk);
-    hashes.push_back({entry.name, entry.info, std::vector<uint64_t>(static_cast<size_t>(chunks))});
-  }
+  std::vector<std::pair<size_t, uint64_t>> work;  // tensor, offset of a chunk
+  for (size_t t = 0; t < tensors.size(); ++t)
+    for (int64_t chunk = 0; chunk < hash_chunks(tensors[t].info.nbytes()); ++chunk)
+      work.emplace_back(t, static_cast<uint64_t>(chunk * kHashChunk));
   parallel_for(static_cast<int64_t>(work.size()), [&](int64_t i) {
-    const auto [index, chunk] = work[static_cast<size_t>(i)];
+    const auto [index, begin] = work[static_cast<size_t>(i)];
     const TensorEntry& entry = tensors[index];
-    const auto begin = static_cast<uint64_t>(chunk * kHashChunk);
     try {
       const TensorRange range(checkpoint, entry, begin,
                               std::min<uint64_t>(kHashChunk, static_cast<uint64_t>(entry.info.nbytes()) - begin));
-      hashes[index].chunks[static_cast<size_t>(chunk)] = hash_chunk(range.bytes());
-      count(entry.info.dtype, range.bytes(), counts[index]);
+      auto run = fingerprints.run(0, index, begin);
+      for (auto left = range.bytes(); !left.empty();) {
+        const auto step = left.first(std::min<size_t>(kStep, left.size()));
+        run.add(step);
+        count(entry.info.dtype, step, counts[index]);
+        left = left.subspan(step.size());
+      }
       range.release();
     } catch (const Error& error) {
       if (error.code() != ErrorCode::Format) throw;
@@ -102,10 +106,7 @@ void read_tensors(const Checkpoint& checkpoint, Verification& result) {
   for (size_t i = 0; i < tensors.size(); ++i)
     result.tensors.push_back({tensors[i].name, tensors[i].info, counts[i].nan, counts[i].infinite});
   for (const auto& [index, what] : broken) result.problems.push_back(what);
-  std::vector<TensorHashes> read;
-  for (size_t i = 0; i < hashes.size(); ++i)
-    if (!broken.contains(i)) read.push_back(std::move(hashes[i]));
-  result.fingerprint = combine_hashes(std::move(read));
+  if (broken.empty()) result.fingerprint = fingerprints.finish().front();
 }
 
 }  // namespace

@@ -1,46 +1,173 @@
 #include "taskvec/kernels/statistics.h"
 
 #include "taskvec/kernels/convert.h"
+#include "taskvec/kernels/simd.h"
 
 #include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstring>
+#include <functional>
 #include <limits>
 
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "taskvec/kernels/statistics.cpp"
+#include <hwy/foreach_target.h>
+// The order matters: what follows is compiled once for every SIMD level, what is between the guards once for all.
+#include <hwy/highway.h>
+
+#ifndef TASKVEC_KERNELS_STATISTICS_ONCE
+#define TASKVEC_KERNELS_STATISTICS_ONCE
+namespace taskvec::kernels {
+
+/// Element i is added to partial sum i mod kSums, on every SIMD level: as many as the widest vector has float64 lanes.
+inline constexpr size_t kSums = 8;
+
+struct PartialSums {
+  using Sums = std::array<double, kSums>;
+  alignas(64) Sums abs{}, aa{}, bb{}, ab{}, squares{}, max{};
+  int64_t differing = 0;
+};
+
+}  // namespace taskvec::kernels
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace taskvec::kernels::HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+using D = hn::CappedTag<double, kSums>;
+using V = hn::Vec<D>;
+
+/// Adds n elements, a multiple of kSums, unless one of them is not finite: then it returns false and leaves the sums as they are.
+/// @param by_bits  elements differ where their bits do; otherwise where their values do
+bool add_finite(const double* HWY_RESTRICT x, const double* HWY_RESTRICT y, size_t n, bool by_bits, PartialSums& total) {
+  const D d;
+  const hn::RebindToUnsigned<D> du;
+  PartialSums sums = total;
+  auto differing = hn::Zero(du);
+  auto finite = hn::FirstN(d, kSums);
+  for (size_t lane = 0; lane < kSums; lane += hn::Lanes(d)) {  // a vector of the partial sums after the other
+    V aa = hn::Load(d, &sums.aa[lane]), bb = hn::Load(d, &sums.bb[lane]), ab = hn::Load(d, &sums.ab[lane]),
+      squares = hn::Load(d, &sums.squares[lane]), abs = hn::Load(d, &sums.abs[lane]), max = hn::Load(d, &sums.max[lane]);
+    for (size_t i = lane; i < n; i += kSums) {
+      const V a = hn::Load(d, x + i), b = hn::Load(d, y + i), gap = hn::Sub(b, a), size = hn::Abs(gap);
+      finite = hn::And(finite, hn::And(hn::IsFinite(a), hn::IsFinite(b)));
+      aa = hn::Add(aa, hn::Mul(a, a));
+      bb = hn::Add(bb, hn::Mul(b, b));
+      ab = hn::Add(ab, hn::Mul(a, b));
+      squares = hn::Add(squares, hn::Mul(gap, gap));
+      abs = hn::Add(abs, size);
+      max = hn::Max(max, size);
+      const auto same = by_bits ? hn::Eq(hn::BitCast(du, a), hn::BitCast(du, b)) : hn::RebindMask(du, hn::Eq(a, b));
+      differing = hn::Add(differing, hn::IfThenElse(same, hn::Zero(du), hn::Set(du, 1)));
+    }
+    hn::Store(aa, d, &sums.aa[lane]);
+    hn::Store(bb, d, &sums.bb[lane]);
+    hn::Store(ab, d, &sums.ab[lane]);
+    hn::Store(squares, d, &sums.squares[lane]);
+    hn::Store(abs, d, &sums.abs[lane]);
+    hn::Store(max, d, &sums.max[lane]);
+  }
+  if (!hn::AllTrue(d, finite)) return false;
+  alignas(64) std::array<uint64_t, kSums> counts{};
+  hn::Store(differing, du, counts.data());
+  for (const uint64_t count : counts) sums.differing += static_cast<int64_t>(count);
+  total = sums;
+  return true;
+}
+
+/// Elements whose exponent is all ones.
+template <typename Bits>
+HWY_INLINE size_t count_full_exponents(const Bits* HWY_RESTRICT data, size_t n, Bits exponent) {
+  const hn::ScalableTag<Bits> d;
+  const size_t lanes = hn::Lanes(d), whole = n / lanes * lanes;
+  const auto full = hn::Set(d, exponent);
+  size_t count = 0;
+  for (size_t i = 0; i < whole; i += lanes) count += hn::CountTrue(d, hn::Eq(hn::And(hn::LoadU(d, data + i), full), full));
+  for (size_t i = whole; i < n; ++i) count += (data[i] & exponent) == exponent ? 1 : 0;
+  return count;
+}
+
+size_t count_full16(const uint16_t* data, size_t n, uint16_t exponent) { return count_full_exponents(data, n, exponent); }
+size_t count_full32(const uint32_t* data, size_t n, uint32_t exponent) { return count_full_exponents(data, n, exponent); }
+size_t count_full64(const uint64_t* data, size_t n, uint64_t exponent) { return count_full_exponents(data, n, exponent); }
+
+}  // namespace taskvec::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
 namespace taskvec::kernels {
 namespace {
 
-constexpr size_t kTile = 2048;
+HWY_EXPORT(add_finite);
+HWY_EXPORT(count_full16);
+HWY_EXPORT(count_full32);
+HWY_EXPORT(count_full64);
 
-/// Element i of either side as float64, a tile at a time.
+constexpr size_t kTile = 1024;  // elements; both sides as float64 stay in the first-level cache
+
+/// Elements of one side as float64, zero where a tile ends before a multiple of kSums.
 class Tile {
  public:
   void load(Dtype dtype, const std::byte* data, size_t begin, size_t n) {
     const auto item = static_cast<size_t>(itemsize(dtype));
     convert(dtype, {data + begin * item, n * item}, Dtype::F64, std::as_writable_bytes(std::span(values_.data(), n)));
+    for (; n % kSums != 0; ++n) values_[n] = 0;
   }
   double operator[](size_t i) const { return values_[i]; }
+  const double* data() const { return values_.data(); }
 
  private:
-  std::array<double, kTile> values_;
+  alignas(64) std::array<double, kTile> values_;
 };
 
-/// Elements whose exponent is all ones. Blocks of fixed size, which the compiler turns into SIMD code.
-template <typename Bits>
-int64_t count_full_exponents(const std::byte* data, size_t n, Bits exponent) {
-  constexpr size_t kBlock = 256;
-  std::array<Bits, kBlock> block;
-  int64_t total = 0;
-  for (size_t begin = 0; begin < n; begin += kBlock) {
-    const size_t size = std::min(kBlock, n - begin);
-    if (size < kBlock) block.fill(0);
-    std::memcpy(block.data(), data + begin * sizeof(Bits), size * sizeof(Bits));
-    Bits count = 0;  // at most the block's size
-    for (size_t i = 0; i < kBlock; ++i) count = static_cast<Bits>(count + ((block[i] & exponent) == exponent ? 1 : 0));
-    total += static_cast<int64_t>(count);
+/// The same as add_finite() for any elements. Equal bits are equal values, NaN and infinity included: they add no difference.
+/// @param differ  whether element i differs
+template <typename Differ>
+void add_any(const Tile& x, const Tile& y, size_t n, const Differ& differ, PartialSums& sums, int64_t& non_finite) {
+  for (size_t i = 0; i < n; ++i) {
+    const size_t lane = i % kSums;
+    non_finite += std::isfinite(x[i]) && std::isfinite(y[i]) ? 0 : 1;
+    sums.aa[lane] += x[i] * x[i];
+    sums.bb[lane] += y[i] * y[i];
+    sums.ab[lane] += x[i] * y[i];
+    if (!differ(i)) continue;
+    ++sums.differing;
+    const double size = std::abs(y[i] - x[i]);
+    sums.abs[lane] += size;
+    sums.squares[lane] += size * size;
+    if (std::isnan(size) || size > sums.max[lane]) sums.max[lane] = size;  // NaN wins and stays
   }
-  return total;
+}
+
+/// The larger one; NaN where one of them is.
+double wider(double a, double b) {
+  return std::isnan(a) || std::isnan(b) ? std::numeric_limits<double>::quiet_NaN() : std::max(a, b);
+}
+
+/// Halves of the partial sums are added to each other until one is left.
+template <typename Add>
+double fold(PartialSums::Sums sums, const Add& add) {
+  for (size_t half = kSums / 2; half > 0; half /= 2)
+    for (size_t i = 0; i < half; ++i) sums[i] = add(sums[i], sums[i + half]);
+  return sums[0];
+}
+
+/// count(elements, n, exponent), by way of memory of our own where the elements are not aligned.
+template <typename Bits, typename Count>
+int64_t count_aligned(const Count& count, const std::byte* data, int64_t elements, Bits exponent) {
+  const auto n = static_cast<size_t>(elements);
+  if (reinterpret_cast<uintptr_t>(data) % sizeof(Bits) == 0)
+    return static_cast<int64_t>(count(reinterpret_cast<const Bits*>(data), n, exponent));
+  std::array<Bits, kTile> block;
+  size_t total = 0;
+  for (size_t begin = 0; begin < n; begin += kTile) {
+    const size_t size = std::min(kTile, n - begin);
+    std::memcpy(block.data(), data + begin * sizeof(Bits), size * sizeof(Bits));
+    total += count(block.data(), size, exponent);
+  }
+  return static_cast<int64_t>(total);
 }
 
 }  // namespace
@@ -48,8 +175,7 @@ int64_t count_full_exponents(const std::byte* data, size_t n, Bits exponent) {
 void Difference::merge(const Difference& other) {
   n += other.n;
   differing += other.differing;
-  max_abs = std::isnan(max_abs) || std::isnan(other.max_abs) ? std::numeric_limits<double>::quiet_NaN()
-                                                             : std::max(max_abs, other.max_abs);
+  max_abs = wider(max_abs, other.max_abs);
   sum_abs += other.sum_abs;
   dot_aa += other.dot_aa;
   dot_bb += other.dot_bb;
@@ -59,41 +185,42 @@ void Difference::merge(const Difference& other) {
 }
 
 Difference difference(Dtype dtype_a, const std::byte* a, Dtype dtype_b, const std::byte* b, int64_t n) {
+  use_simd_level();
   Difference result;
   result.n = n;
   const auto count = static_cast<size_t>(n);
   const auto item = static_cast<size_t>(itemsize(dtype_a));
+  const bool by_bits = dtype_a == dtype_b;
+  PartialSums sums;
   Tile x, y;
   for (size_t begin = 0; begin < count; begin += kTile) {
-    const size_t size = std::min(kTile, count - begin);
+    const size_t size = std::min(kTile, count - begin), padded = (size + kSums - 1) / kSums * kSums;
     x.load(dtype_a, a, begin, size);
     y.load(dtype_b, b, begin, size);
-    for (size_t i = 0; i < size; ++i) {
-      // Equal bits are equal values, NaN and infinity included.
-      const bool same =
-          dtype_a == dtype_b ? std::memcmp(a + (begin + i) * item, b + (begin + i) * item, item) == 0 : x[i] == y[i];
-      if (!std::isfinite(x[i]) || !std::isfinite(y[i])) ++result.non_finite;
-      result.dot_aa += x[i] * x[i];
-      result.dot_bb += y[i] * y[i];
-      result.dot_ab += x[i] * y[i];
-      if (same) continue;
-      ++result.differing;
-      const double gap = y[i] - x[i];
-      result.sum_abs += std::abs(gap);
-      result.sum_squares += gap * gap;
-      if (!(std::abs(gap) <= result.max_abs)) result.max_abs = std::abs(gap);  // NaN wins and stays
-      if (std::isnan(gap)) result.max_abs = std::numeric_limits<double>::quiet_NaN();
-    }
+    if (HWY_DYNAMIC_DISPATCH(add_finite)(x.data(), y.data(), padded, by_bits, sums)) continue;
+    const auto differ = [&](size_t i) {
+      return by_bits ? std::memcmp(a + (begin + i) * item, b + (begin + i) * item, item) != 0 : x[i] != y[i];
+    };
+    add_any(x, y, size, differ, sums, result.non_finite);
   }
+  const std::plus<double> plus;
+  result.differing = sums.differing;
+  result.max_abs = fold(sums.max, wider);
+  result.sum_abs = fold(sums.abs, plus);
+  result.dot_aa = fold(sums.aa, plus);
+  result.dot_bb = fold(sums.bb, plus);
+  result.dot_ab = fold(sums.ab, plus);
+  result.sum_squares = fold(sums.squares, plus);
   return result;
 }
 
 int64_t count_non_finite(Dtype dtype, const std::byte* data, int64_t n) {
+  use_simd_level();
   switch (dtype) {
-    case Dtype::BF16: return count_full_exponents<uint16_t>(data, static_cast<size_t>(n), 0x7F80);
-    case Dtype::F16: return count_full_exponents<uint16_t>(data, static_cast<size_t>(n), 0x7C00);
-    case Dtype::F32: return count_full_exponents<uint32_t>(data, static_cast<size_t>(n), 0x7F800000);
-    case Dtype::F64: return count_full_exponents<uint64_t>(data, static_cast<size_t>(n), 0x7FF0000000000000);
+    case Dtype::BF16: return count_aligned<uint16_t>(HWY_DYNAMIC_DISPATCH(count_full16), data, n, 0x7F80);
+    case Dtype::F16: return count_aligned<uint16_t>(HWY_DYNAMIC_DISPATCH(count_full16), data, n, 0x7C00);
+    case Dtype::F32: return count_aligned<uint32_t>(HWY_DYNAMIC_DISPATCH(count_full32), data, n, 0x7F800000);
+    case Dtype::F64: return count_aligned<uint64_t>(HWY_DYNAMIC_DISPATCH(count_full64), data, n, 0x7FF0000000000000);
     default: break;
   }
   int64_t count = 0;
@@ -107,3 +234,4 @@ int64_t count_non_finite(Dtype dtype, const std::byte* data, int64_t n) {
 }
 
 }  // namespace taskvec::kernels
+#endif

@@ -4,7 +4,9 @@
 
 namespace taskvec::kernels {
 
-/// How two tensors differ; float64 accumulation in a fixed order, whatever the SIMD level.
+/// How two tensors differ. Every sum is taken in float64 in one order, whatever the SIMD level: element i is added to the i-th of
+/// eight partial sums (modulo eight), products rounded before they are added, and at the end the upper half of the partial sums
+/// is added to the lower one until one is left. merge() adds one part of a tensor to what comes before it.
 struct Difference {
   int64_t n = 0;
   int64_t differing = 0;  ///< elements whose bits differ

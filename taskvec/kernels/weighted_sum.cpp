@@ -41,49 +41,33 @@ void accumulate_f64(double coefficient, const double* x, double* sum, size_t n, 
   accumulate(coefficient, x, sum, n, first);
 }
 
-/// The hot case without a detour through memory: bfloat16 is the upper half of a float32.
-void accumulate_bf16(float coefficient, const uint16_t* HWY_RESTRICT x, float* HWY_RESTRICT sum, size_t n, bool first) {
+/// The hot case without a detour through memory: bfloat16 is the upper half of a float32, and the sum of several addends stays in
+/// a register. The order is the same: sum[i] := (first ? 0 : sum[i]) + coefficients[0] * x[0][i] + coefficients[1] * x[1][i] +
+/// ...
+void accumulate_bf16(const float* coefficients, const uint16_t* const* x, size_t addends, float* HWY_RESTRICT sum, size_t n,
+                     bool first) {
   const hn::ScalableTag<float> d;
   const hn::RebindToUnsigned<decltype(d)> du;
-  const hn::Rebind<uint16_t, decltype(d)> d16;
-  const auto c = hn::Set(d, coefficient);
-  const size_t lanes = hn::Lanes(d);
-  size_t i = 0;
-  for (; i + lanes <= n; i += lanes) {
-    const auto bits = hn::ShiftLeft<16>(hn::PromoteTo(du, hn::LoadU(d16, x + i)));
-    const auto product = hn::Mul(c, hn::BitCast(d, bits));
-    hn::StoreU(first ? product : hn::Add(hn::LoadU(d, sum + i), product), d, sum + i);
-  }
-  for (; i < n; ++i) {
-    const uint32_t bits = uint32_t{x[i]} << 16;
-    float value;
-    std::memcpy(&value, &bits, sizeof value);
-    const float product = coefficient * value;
-    sum[i] = first ? product : sum[i] + product;
-  }
-}
-
-/// Nearest-even; every NaN becomes the quiet one, so that its payload cannot depend on the level.
-void store_bf16(const float* HWY_RESTRICT sum, uint16_t* HWY_RESTRICT out, size_t n) {
-  const hn::ScalableTag<float> d;
-  const hn::RebindToUnsigned<decltype(d)> du;
-  const hn::RebindToSigned<decltype(d)> di;
   const hn::Rebind<uint16_t, decltype(d)> d16;
   const size_t lanes = hn::Lanes(d);
   size_t i = 0;
   for (; i + lanes <= n; i += lanes) {
-    const auto value = hn::LoadU(d, sum + i);
-    const auto bits = hn::BitCast(du, value);
-    const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(du, 1));
-    const auto rounded = hn::ShiftRight<16>(hn::Add(bits, hn::Add(odd, hn::Set(du, 0x7FFF))));
-    const auto result = hn::IfThenElse(hn::RebindMask(du, hn::IsNaN(value)), hn::Set(du, 0x7FC0), rounded);
-    hn::StoreU(hn::DemoteTo(d16, hn::BitCast(di, result)), d16, out + i);
+    auto total = hn::LoadU(d, sum + i);
+    for (size_t k = 0; k < addends; ++k) {
+      const auto bits = hn::ShiftLeft<16>(hn::PromoteTo(du, hn::LoadU(d16, x[k] + i)));
+      const auto product = hn::Mul(hn::Set(d, coefficients[k]), hn::BitCast(d, bits));
+      total = first && k == 0 ? product : hn::Add(total, product);
+    }
+    hn::StoreU(total, d, sum + i);
   }
   for (; i < n; ++i) {
-    uint32_t bits;
-    std::memcpy(&bits, sum + i, sizeof bits);
-    const bool nan = (bits & 0x7FFFFFFF) > 0x7F800000;
-    out[i] = nan ? uint16_t{0x7FC0} : static_cast<uint16_t>((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16);
+    for (size_t k = 0; k < addends; ++k) {
+      const uint32_t bits = uint32_t{x[k][i]} << 16;
+      float value;
+      std::memcpy(&value, &bits, sizeof value);
+      const float product = coefficients[k] * value;
+      sum[i] = first && k == 0 ? product : sum[i] + product;
+    }
   }
 }
 
@@ -97,7 +81,6 @@ namespace {
 HWY_EXPORT(accumulate_f32);
 HWY_EXPORT(accumulate_f64);
 HWY_EXPORT(accumulate_bf16);
-HWY_EXPORT(store_bf16);
 
 constexpr size_t kTile = 4096;  // elements; sums and one decoded addend stay in the first-level cache
 
@@ -108,45 +91,54 @@ std::span<std::byte> bytes_of(std::array<T, kTile>& values, size_t n) {
 
 bool aligned(const std::byte* data, size_t alignment) { return reinterpret_cast<uintptr_t>(data) % alignment == 0; }
 
+constexpr size_t kTogether = 8;  // addends that accumulate_bf16() reads side by side
+
+/// Adds the bfloat16 addends at the beginning of `addends`; returns how many there were.
+size_t accumulate_leading_bf16(std::span<const Addend> addends, size_t begin, size_t n, float* sum, bool first) {
+  std::array<float, kTogether> coefficients;
+  std::array<const uint16_t*, kTogether> x;
+  size_t count = 0;
+  while (count < std::min(kTogether, addends.size()) && addends[count].dtype == Dtype::BF16 && aligned(addends[count].data, 2)) {
+    coefficients[count] = static_cast<float>(addends[count].coefficient);
+    x[count] = reinterpret_cast<const uint16_t*>(addends[count].data) + begin;
+    ++count;
+  }
+  if (count > 0) HWY_DYNAMIC_DISPATCH(accumulate_bf16)(coefficients.data(), x.data(), count, sum, n, first);
+  return count;
+}
+
 /// One tile with sums in T, which is the compute format.
 template <typename T>
 void tile(std::span<const Addend> addends, size_t begin, size_t n, Dtype to, std::byte* out) {
   constexpr Dtype kCompute = sizeof(T) == 8 ? Dtype::F64 : Dtype::F32;
   alignas(64) std::array<T, kTile> sum, decoded;
   if (addends.empty()) std::fill_n(sum.begin(), n, T{0});
-  for (size_t k = 0; k < addends.size(); ++k) {
-    const Addend& addend = addends[k];
-    const size_t item = static_cast<size_t>(itemsize(addend.dtype));
-    const std::byte* data = addend.data + begin * item;
-    const T coefficient = static_cast<T>(addend.coefficient);
+  for (size_t k = 0; k < addends.size();) {
     if constexpr (sizeof(T) == 4) {
-      if (addend.dtype == Dtype::BF16 && aligned(data, 2)) {
-        HWY_DYNAMIC_DISPATCH(accumulate_bf16)(coefficient, reinterpret_cast<const uint16_t*>(data), sum.data(), n, k == 0);
+      if (const size_t count = accumulate_leading_bf16(addends.subspan(k), begin, n, sum.data(), k == 0); count > 0) {
+        k += count;
         continue;
       }
     }
-    convert(addend.dtype, {data, n * item}, kCompute, bytes_of(decoded, n));
+    const Addend& addend = addends[k];
+    const size_t item = static_cast<size_t>(itemsize(addend.dtype));
+    const T coefficient = static_cast<T>(addend.coefficient);
+    convert(addend.dtype, {addend.data + begin * item, n * item}, kCompute, bytes_of(decoded, n));
     if constexpr (sizeof(T) == 4) {
       HWY_DYNAMIC_DISPATCH(accumulate_f32)(coefficient, decoded.data(), sum.data(), n, k == 0);
     } else {
       HWY_DYNAMIC_DISPATCH(accumulate_f64)(coefficient, decoded.data(), sum.data(), n, k == 0);
     }
+    ++k;
   }
-  const size_t item = static_cast<size_t>(itemsize(to));
-  std::byte* target = out + begin * item;
-  if constexpr (sizeof(T) == 4) {
-    if (to == Dtype::BF16 && aligned(target, 2)) {
-      HWY_DYNAMIC_DISPATCH(store_bf16)(sum.data(), reinterpret_cast<uint16_t*>(target), n);
-      return;
-    }
-  }
-  convert(kCompute, bytes_of(sum, n), to, {target, n * item});
+  convert(kCompute, bytes_of(sum, n), to,
+          {out + begin * static_cast<size_t>(itemsize(to)), n * static_cast<size_t>(itemsize(to))});
 }
 
 }  // namespace
 
 void weighted_sum(std::span<const Addend> addends, int64_t n, Dtype to, std::byte* out) {
-  static const std::string level = simd_level();  // reads TASKVEC_SIMD; not each time, as asking the CPU is slow
+  use_simd_level();
   bool wide = compute_dtype(to) == Dtype::F64;
   for (const Addend& addend : addends) wide = wide || compute_dtype(addend.dtype) == Dtype::F64;
   for (size_t begin = 0; begin < static_cast<size_t>(n); begin += kTile) {

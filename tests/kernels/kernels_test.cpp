@@ -8,7 +8,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <bit>
+#include <cfloat>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -96,6 +98,154 @@ TEST(Convert, EveryNarrowPatternSurvivesTheWayToFloat64AndBack) {
 // 1 + 2^-8 + 2^-40 lies just above the middle of two bfloat16s; rounded to float32 first, it would be the middle and go down.
 TEST(Convert, Float64ToBfloat16RoundsOnce) {
   EXPECT_EQ(convert_one<uint16_t>(Dtype::F64, 1 + 0x1p-8 + 0x1p-40, Dtype::BF16), 0x3F81);
+}
+
+/// What defines a float format of at most 16 bits, in the standard library's words.
+struct Format {
+  Dtype dtype;
+  int mantissa_bits, smallest_exponent;  // of a normal number
+  double largest;
+  bool has_infinity;
+
+  int bits() const { return static_cast<int>(8 * itemsize(dtype)); }
+  uint32_t sign() const { return 1U << (bits() - 1); }
+
+  double decode(uint32_t pattern) const {
+    const uint32_t magnitude = pattern & (sign() - 1), mantissa = magnitude & ((1U << mantissa_bits) - 1);
+    const int exponent = static_cast<int>(magnitude >> mantissa_bits);
+    double value = std::ldexp(exponent == 0 ? mantissa : mantissa | 1U << mantissa_bits,
+                              std::max(exponent, 1) - 1 + smallest_exponent - mantissa_bits);
+    if (value > largest) value = has_infinity && mantissa == 0 ? HUGE_VAL : NAN;
+    return std::copysign(value, (pattern & sign()) != 0 ? -1.0 : 1.0);
+  }
+
+  uint32_t encode(double value) const {
+    const double magnitude = std::abs(value);
+    const uint32_t infinity = ((1U << (bits() - 1 - mantissa_bits)) - 1) << mantissa_bits;
+    if (std::isnan(value)) return has_infinity ? infinity | 1U << (mantissa_bits - 1) : sign() - 1;
+    const uint32_t negative = std::signbit(value) ? sign() : 0;
+    const int exponent =
+        magnitude == 0 || std::isinf(magnitude) ? smallest_exponent : std::max(std::ilogb(magnitude), smallest_exponent);
+    const double places = std::nearbyint(std::ldexp(magnitude, mantissa_bits - exponent));  // halves to even
+    if (std::ldexp(places, exponent - mantissa_bits) > largest) return negative | (has_infinity ? infinity : sign() - 2);
+    return negative | ((static_cast<uint32_t>(exponent - smallest_exponent) << mantissa_bits) + static_cast<uint32_t>(places));
+  }
+};
+
+constexpr Format kFormats[] = {{Dtype::F16, 10, -14, 65504, true},
+                               {Dtype::BF16, 7, -126, 0x1.FEp127, true},
+                               {Dtype::F8_E5M2, 2, -14, 57344, true},
+                               {Dtype::F8_E4M3, 3, -6, 448, false}};
+
+/// Numbers at which the rounding to a format changes, for all of its numbers: the middle of two neighbours and the next doubles
+/// and floats on both sides of it, the number itself; infinities, NaN, subnormal numbers of the wide formats, the largest ones.
+std::vector<double> edges(const Format& format) {
+  std::vector<double> values{0.0,      -0.0,    HUGE_VAL, -HUGE_VAL, NAN,     -NAN,  DBL_MAX,
+                             -DBL_MAX, DBL_MIN, 5e-324,   FLT_MAX,   FLT_MIN, 1e-45, -1e-45};
+  for (uint32_t pattern = 0; pattern < format.sign(); ++pattern) {
+    const double value = format.decode(pattern), next = format.decode(pattern + 1);
+    if (!std::isfinite(value)) continue;
+    const double after = std::isfinite(next) ? next : 2 * value - format.decode(pattern - 1);  // where the format has no more
+    const double middle = (value + after) / 2;
+    for (const double edge : {value, middle}) {
+      for (const double near : {edge, std::nextafter(edge, 0.0), std::nextafter(edge, HUGE_VAL),
+                                static_cast<double>(std::nextafter(static_cast<float>(edge), 0.0F)),
+                                static_cast<double>(std::nextafter(static_cast<float>(edge), HUGE_VALF))}) {
+        values.push_back(near);
+        values.push_back(-near);
+      }
+    }
+  }
+  return values;
+}
+
+class ConvertOnEverySimdLevel : public testing::Test {
+ protected:
+  void TearDown() override { set_simd_level(""); }
+
+  static std::vector<std::byte> converted(Dtype from, std::span<const std::byte> source, Dtype to) {
+    std::vector<std::byte> out(source.size() / static_cast<size_t>(itemsize(from)) * static_cast<size_t>(itemsize(to)));
+    convert(from, source, to, out);
+    return out;
+  }
+
+  template <typename T>
+  static T element(const std::vector<std::byte>& bytes, size_t i) {
+    T value{};
+    std::memcpy(&value, bytes.data() + i * sizeof(T), sizeof(T));
+    return value;
+  }
+};
+
+TEST_F(ConvertOnEverySimdLevel, DecodesEveryPattern) {
+  for (const std::string& level : simd_levels()) {
+    set_simd_level(level);
+    for (const Format& format : kFormats) {
+      const auto item = static_cast<size_t>(itemsize(format.dtype));
+      const uint32_t count = 2 * format.sign();
+      std::vector<std::byte> patterns(count * item);
+      for (uint32_t i = 0; i < count; ++i) std::memcpy(patterns.data() + i * item, &i, item);
+      const auto f32 = converted(format.dtype, patterns, Dtype::F32), f64 = converted(format.dtype, patterns, Dtype::F64);
+      for (uint32_t i = 0; i < count; ++i) {
+        const double expected = format.decode(i);
+        const auto bits = std::isnan(expected) ? 0x7FF8000000000000 : std::bit_cast<uint64_t>(expected);
+        const auto narrow = std::isnan(expected) ? 0x7FC00000 : std::bit_cast<uint32_t>(static_cast<float>(expected));
+        ASSERT_EQ(element<uint64_t>(f64, i), bits) << level << ", " << name(format.dtype) << " " << i;
+        ASSERT_EQ(element<uint32_t>(f32, i), narrow) << level << ", " << name(format.dtype) << " " << i;
+      }
+    }
+  }
+}
+
+TEST_F(ConvertOnEverySimdLevel, RoundsOnceAtEveryEdge) {
+  for (const Format& format : kFormats) {
+    const std::vector<double> values = edges(format);
+    std::vector<float> narrow;
+    for (const double value : values) narrow.push_back(static_cast<float>(value));
+    for (const std::string& level : simd_levels()) {
+      set_simd_level(level);
+      const auto from64 = converted(Dtype::F64, std::as_bytes(std::span(values)), format.dtype);
+      const auto from32 = converted(Dtype::F32, std::as_bytes(std::span(narrow)), format.dtype);
+      for (size_t i = 0; i < values.size(); ++i) {
+        const auto actual = [&](const std::vector<std::byte>& bytes) {
+          return format.bits() == 8 ? element<uint8_t>(bytes, i) : element<uint16_t>(bytes, i);
+        };
+        ASSERT_EQ(actual(from64), format.encode(values[i])) << level << ", " << name(format.dtype) << " " << values[i];
+        ASSERT_EQ(actual(from32), format.encode(narrow[i])) << level << ", " << name(format.dtype) << " " << narrow[i];
+      }
+    }
+  }
+}
+
+TEST_F(ConvertOnEverySimdLevel, BetweenTheWideFormatsAsTheCompilerDoesAndNaNsLoseTheirPayload) {
+  std::vector<double> values = edges(kFormats[1]);
+  for (const uint64_t nan : {0x7FF0000000000001U, 0xFFF8000000000123U, 0x7FF8000020000000U})
+    values.push_back(std::bit_cast<double>(nan));
+  std::vector<float> narrow;
+  for (const double value : values) narrow.push_back(static_cast<float>(value));
+  narrow.push_back(std::bit_cast<float>(0x7F800001));  // signalling
+  narrow.push_back(std::bit_cast<float>(0xFFC12345));
+  const auto quiet = [](auto value) { return std::isnan(value) ? std::numeric_limits<decltype(value)>::quiet_NaN() : value; };
+  for (const std::string& level : simd_levels()) {
+    set_simd_level(level);
+    for (const size_t shift : {size_t{0}, size_t{1}}) {  // aligned, and not
+      std::vector<std::byte> wide(values.size() * sizeof(double) + shift), small(narrow.size() * sizeof(float) + shift);
+      std::memcpy(wide.data() + shift, values.data(), wide.size() - shift);
+      std::memcpy(small.data() + shift, narrow.data(), small.size() - shift);
+      const auto same = converted(Dtype::F64, std::span(wide).subspan(shift), Dtype::F64);
+      const auto demoted = converted(Dtype::F64, std::span(wide).subspan(shift), Dtype::F32);
+      const auto promoted = converted(Dtype::F32, std::span(small).subspan(shift), Dtype::F64);
+      const auto kept = converted(Dtype::F32, std::span(small).subspan(shift), Dtype::F32);
+      for (size_t i = 0; i < values.size(); ++i) {
+        ASSERT_EQ(element<uint64_t>(same, i), std::bit_cast<uint64_t>(quiet(values[i]))) << level;
+        ASSERT_EQ(element<uint32_t>(demoted, i), std::bit_cast<uint32_t>(quiet(static_cast<float>(values[i])))) << level;
+      }
+      for (size_t i = 0; i < narrow.size(); ++i) {
+        ASSERT_EQ(element<uint32_t>(kept, i), std::bit_cast<uint32_t>(quiet(narrow[i]))) << level;
+        ASSERT_EQ(element<uint64_t>(promoted, i), std::bit_cast<uint64_t>(quiet(static_cast<double>(narrow[i])))) << level;
+      }
+    }
+  }
 }
 
 class WeightedSum : public testing::TestWithParam<Dtype> {
@@ -188,6 +338,72 @@ TEST(Statistics, DifferenceOfTwoTensors) {
   EXPECT_EQ(d.sum_squares, 13);
   EXPECT_EQ(d.non_finite, 1);
   EXPECT_EQ(count_non_finite(Dtype::F32, a.data(), 4), 1);
+}
+
+class StatisticsOfDtype : public WeightedSum {};
+
+// The sums as statistics.h defines them, one element after the other.
+TEST_P(StatisticsOfDtype, DifferenceIsTheSameOnEverySimdLevelAndAtAnyAlignment) {
+  for (const size_t n : {size_t{5}, size_t{1024}, size_t{3 * 1024 + 77}}) {
+    for (const bool finite : {true, false}) {
+      const size_t item = static_cast<size_t>(itemsize(GetParam()));
+      auto a = sample(GetParam(), n, 1), b = sample(GetParam(), n, 2);
+      if (finite) {
+        std::fill_n(a.begin(), std::min<size_t>(n, 10) * item, std::byte{});
+        std::fill_n(b.begin(), std::min<size_t>(n, 10) * item, std::byte{});
+      }
+      std::vector<double> x(n), y(n);
+      convert(GetParam(), a, Dtype::F64, std::as_writable_bytes(std::span(x)));
+      convert(GetParam(), b, Dtype::F64, std::as_writable_bytes(std::span(y)));
+      std::array<double, 8> abs{}, squares{}, ab{};
+      for (size_t i = 0; i < n; ++i) {
+        const double product = x[i] * y[i], gap = std::memcmp(&a[i * item], &b[i * item], item) == 0 ? 0 : y[i] - x[i];
+        const double square = gap * gap;
+        abs[i % 8] += std::abs(gap);
+        squares[i % 8] += square;
+        ab[i % 8] += product;
+      }
+      const auto fold = [](const std::array<double, 8>& s) {
+        return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]));
+      };
+      for (const std::string& level : simd_levels()) {
+        set_simd_level(level);
+        for (const size_t shift : {size_t{0}, size_t{1}}) {
+          std::vector<std::byte> moved(b.size() + shift);
+          std::memcpy(moved.data() + shift, b.data(), b.size());
+          const Difference d = difference(GetParam(), a.data(), GetParam(), moved.data() + shift, static_cast<int64_t>(n));
+          EXPECT_EQ(d.non_finite, finite || n < 10 ? 0 : GetParam() == Dtype::F8_E4M3 ? 1 : 2);  // that has no infinity
+          const auto same = [](double actual, double expected) {
+            return actual == expected || (std::isnan(actual) && std::isnan(expected));
+          };
+          EXPECT_TRUE(same(d.sum_abs, fold(abs))) << level << ": " << d.sum_abs << " and " << fold(abs);
+          EXPECT_TRUE(same(d.sum_squares, fold(squares))) << level;
+          EXPECT_TRUE(same(d.dot_ab, fold(ab))) << level;
+        }
+      }
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Dtypes, StatisticsOfDtype,
+                         testing::Values(Dtype::F64, Dtype::F32, Dtype::F16, Dtype::BF16, Dtype::F8_E4M3, Dtype::F8_E5M2),
+                         [](const auto& dtype) { return std::string(name(dtype.param)); });
+
+TEST(Statistics, ElementsOfOneDtypeDifferWhereTheirBitsDo) {
+  const std::vector<float> zeros{0.0F, 1.0F}, negative{-0.0F, 1.0F};
+  const std::vector<double> wide{-0.0, 1.0};
+  const auto* a = reinterpret_cast<const std::byte*>(zeros.data());
+  EXPECT_EQ(difference(Dtype::F32, a, Dtype::F32, reinterpret_cast<const std::byte*>(negative.data()), 2).differing, 1);
+  EXPECT_EQ(difference(Dtype::F32, a, Dtype::F64, reinterpret_cast<const std::byte*>(wide.data()), 2).differing, 0);
+}
+
+TEST(Statistics, ANanOnOneSideIsTheLargestDifference) {
+  const std::vector<float> a{1, NAN, 2, 3}, b{1, 1, 9, 3};
+  const auto bytes = [](const std::vector<float>& values) { return reinterpret_cast<const std::byte*>(values.data()); };
+  const Difference d = difference(Dtype::F32, bytes(a), Dtype::F32, bytes(b), 4);
+  EXPECT_TRUE(std::isnan(d.max_abs));
+  EXPECT_EQ(d.differing, 2);
+  EXPECT_EQ(d.non_finite, 1);
 }
 
 }  // namespace
