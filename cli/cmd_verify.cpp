@@ -45,7 +45,7 @@ void print_text(const std::string& path, const formats::Verification& found) {
   fmt::print("  {}, {} files, {} tensors, {}\n", found.format, found.files.size(), found.tensors.size(),
              format_bytes(static_cast<double>(found.nbytes())));
   for (const auto& [dtype, count] : count_dtypes(found)) fmt::print("  {} tensors of {}\n", count, dtype);
-  fmt::print("  fingerprint {}\n", found.fingerprint);
+  if (!found.fingerprint.empty()) fmt::print("  fingerprint {}\n", found.fingerprint);
 }
 
 }  // namespace

@@ -38,6 +38,8 @@ std::string options_text(const ExtractOptions& options) {
   return json.dump();
 }
 
+constexpr size_t kWriteBytes = size_t{1} << 20;  // larger writes cost the system less
+
 void extract_dense(const Extraction& extraction, const Differences& differences) {
   formats::OutputLayout layout;
   const Dtype dtype = extraction.options.dtype;
@@ -49,10 +51,16 @@ void extract_dense(const Extraction& extraction, const Differences& differences)
   parallel_for(static_cast<int64_t>(measures.size()), [&](int64_t i) {
     const auto index = static_cast<size_t>(i);
     const Tile& tile = differences.tiles()[index];
-    std::vector<std::byte> stored;
+    std::vector<std::byte> stored, block;
+    const auto item = static_cast<uint64_t>(itemsize(dtype));
     differences.for_each_block(index, [&](int64_t first, std::span<const double> values) {
-      store_values(differences.tensors()[tile.tensor].name, values, 1, dtype, stored, measures[index]);
-      writer.write(tile.tensor, static_cast<uint64_t>(first * itemsize(dtype)), stored);
+      store_values(differences.tensors()[tile.tensor].name, values, 1, dtype, block, measures[index]);
+      stored.insert(stored.end(), block.begin(), block.end());
+      const uint64_t end = (static_cast<uint64_t>(first) + values.size()) * item;
+      if (stored.size() < kWriteBytes && first + static_cast<int64_t>(values.size()) < tile.begin + tile.n) return;
+      writer.write(tile.tensor, end - stored.size(), stored);
+      writer.finished(tile.tensor, end - stored.size(), stored.size());
+      stored.clear();
     });
     progress.add(4 * tile.n);
   });

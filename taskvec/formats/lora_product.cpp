@@ -1,6 +1,7 @@
 #include "taskvec/formats/lora_product.h"
 
 #include "taskvec/kernels/convert.h"
+#include "taskvec/kernels/matmul.h"
 
 #include <algorithm>
 
@@ -58,19 +59,6 @@ struct Scratch {
                       sums = std::vector<double>(kRows * kColumns);
 };
 
-/// sums[c] += f[0]*line0[c] + f[1]*line1[c] + ..., added one after the other. Always over whole lines: a known length is
-/// what compilers make vector code of.
-void add_lines(const double* f, const double* lines, int64_t n, double* __restrict sums) {
-  for (; n >= 4; n -= 4, f += 4, lines += 4 * kColumns) {
-    for (int64_t c = 0; c < kColumns; ++c) {
-      sums[c] = sums[c] + f[0] * lines[c] + f[1] * lines[kColumns + c] + f[2] * lines[2 * kColumns + c] +
-                f[3] * lines[3 * kColumns + c];
-    }
-  }
-  for (; n > 0; --n, ++f, lines += kColumns)
-    for (int64_t c = 0; c < kColumns; ++c) sums[c] += f[0] * lines[c];
-}
-
 /// sums := left * right over the whole depth, in its order; rows of `sums` are kColumns apart.
 void multiply(const Matrix& left, const Matrix& right, const Block& block, int64_t depth, Scratch& scratch) {
   std::fill_n(scratch.sums.begin(), block.rows * kColumns, 0.0);
@@ -78,8 +66,8 @@ void multiply(const Matrix& left, const Matrix& right, const Block& block, int64
     const int64_t n = std::min(kDepth, depth - first);
     left.read({block.row, block.rows, first, n}, scratch.left.data(), n);
     right.read({first, n, block.column, block.columns}, scratch.right.data(), kColumns);
-    for (int64_t r = 0; r < block.rows; ++r)
-      add_lines(scratch.left.data() + r * n, scratch.right.data(), n, scratch.sums.data() + r * kColumns);
+    // Always over whole lines: what lies behind the block's columns is of no use, and does no harm.
+    kernels::multiply_add(scratch.left.data(), scratch.right.data(), scratch.sums.data(), block.rows, n, kColumns);
   }
 }
 

@@ -1,6 +1,7 @@
 #include "taskvec/core/error.h"
 #include "taskvec/core/random.h"
 #include "taskvec/kernels/convert.h"
+#include "taskvec/kernels/matmul.h"
 #include "taskvec/kernels/simd.h"
 #include "taskvec/kernels/statistics.h"
 #include "taskvec/kernels/weighted_sum.h"
@@ -315,6 +316,30 @@ TEST(WeightedSumOrder, IsTheSourcesOrderInTheComputeFormat) {
   // A float32 output is evaluated in float64, where nothing is lost.
   weighted_sum(first, 1, Dtype::F32, reinterpret_cast<std::byte*>(&out));
   EXPECT_EQ(out, 1.0F);
+}
+
+TEST(MultiplyAdd, AddsProductAfterProductOnEverySimdLevel) {
+  constexpr size_t kRows = 7, kDepth = 5, kColumns = 128;
+  const Philox random(3, "matmul");
+  std::vector<double> left(kRows * kDepth), right(kDepth * kColumns), start(kRows * kColumns);
+  for (auto* values : {&left, &right, &start})
+    for (size_t i = 0; i < values->size(); ++i) (*values)[i] = random.normal(i + values->size());
+  std::vector<double> expected = start;
+  for (size_t r = 0; r < kRows; ++r) {
+    for (size_t k = 0; k < kDepth; ++k) {
+      for (size_t c = 0; c < kColumns; ++c) {
+        const double product = left[r * kDepth + k] * right[k * kColumns + c];
+        expected[r * kColumns + c] += product;
+      }
+    }
+  }
+  for (const std::string& level : simd_levels()) {
+    set_simd_level(level);
+    std::vector<double> sums = start;
+    multiply_add(left.data(), right.data(), sums.data(), kRows, kDepth, kColumns);
+    EXPECT_EQ(sums, expected) << level;
+  }
+  set_simd_level("");
 }
 
 TEST(Simd, AnUnknownLevelListsTheKnownOnes) {
