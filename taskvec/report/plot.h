@@ -39,8 +39,8 @@ struct HeatMap {
   std::vector<std::string> labels;          ///< at most 40
   std::vector<std::vector<double>> matrix;  ///< labels x labels
   double low = -1, high = 1;
-  bool numbers = true;                             ///< in the cells
-  std::optional<std::pair<size_t, size_t>> frame;  ///< first and last row, and column, of a square that is framed
+  bool numbers = true;                                  ///< in the cells
+  std::optional<std::pair<size_t, size_t>> frame = {};  ///< first and last row, and column, of a square that is framed
 };
 std::string png(const HeatMap& map);
 
