@@ -9,8 +9,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <filesystem>
+#include <span>
 #include <string>
 
 namespace taskvec::formats {
@@ -58,7 +60,7 @@ class FileTest : public testing::Test {
   static std::vector<T> values(const Checkpoint& checkpoint, const std::string& name) {
     const auto tensor = checkpoint.tensor(name);
     std::vector<T> result(tensor.view.bytes.size() / sizeof(T));
-    std::memcpy(result.data(), tensor.view.bytes.data(), tensor.view.bytes.size());
+    std::ranges::copy(tensor.view.bytes, std::as_writable_bytes(std::span(result)).begin());
     return result;
   }
 
