@@ -53,6 +53,7 @@ void run_extract(Arguments& arguments) {
     fail(ErrorCode::InvalidArgument, "--random needs a share to keep, e.g. --sparse 0.1 --random");
   }
   if (arguments.sign) options.kind = formats::DeltaKind::Sign;
+  if (options.rank != 0) options.kind = formats::DeltaKind::Rank;
   if (arguments.lossless) options.kind = formats::DeltaKind::Lossless;
   options.dtype = parse_dtype_option(arguments.dtype);
   check_absent(arguments.output, arguments.force);
@@ -70,6 +71,7 @@ void add_extract_command(CLI::App& app) {
                                      "  the largest tenth         extract base ft -o tv.safetensors --sparse 0.1\n"
                                      "  a random tenth, rescaled  extract base ft -o tv.safetensors --sparse 0.1 --random\n"
                                      "  signs and a scale         extract base ft -o tv.safetensors --sign\n"
+                                     "  two factors per matrix    extract base ft -o tv.safetensors --rank 16\n"
                                      "  exact and small           extract base ft -o tv.safetensors --lossless\n");
   auto arguments = std::make_shared<Arguments>();
   command->add_option("BASE", arguments->base, "the pre-trained checkpoint")->required();
@@ -80,12 +82,16 @@ void add_extract_command(CLI::App& app) {
       command->add_option("--sparse", arguments->density, "keep this share of the elements: the largest of each tensor");
   sparse->check(CLI::PositiveNumber);
   command->add_flag("--random", arguments->options.random, "with --sparse: a random share, divided by it (DARE)");
-  command->add_option("--seed", arguments->options.seed, "of --random");
+  command->add_option("--seed", arguments->options.seed, "of --random and of --rank");
   auto* sign = command->add_flag("--sign", arguments->sign, "one bit per element and the mean magnitude per tensor");
+  auto* rank = command->add_option("--rank", arguments->options.rank,
+                                   "factors of this rank per matrix, by a randomised SVD; other tensors stay dense");
+  rank->check(CLI::PositiveNumber);
   auto* lossless =
       command->add_flag("--lossless", arguments->lossless, "`apply` gives the fine-tuned checkpoint back bit for bit");
-  sparse->excludes(sign)->excludes(lossless);
-  sign->excludes(lossless);
+  sparse->excludes(sign)->excludes(rank)->excludes(lossless);
+  sign->excludes(rank)->excludes(lossless);
+  rank->excludes(lossless);
   command->add_flag("--allow-differing-integers", arguments->options.allow_differing_integers,
                     "leave tensors that are no floats as they are in the base");
   command->add_flag("--force", arguments->force, "replace an existing output");

@@ -22,6 +22,8 @@ using formats::DeltaKind;
 void check(const ExtractOptions& options) {
   if (options.dtype != Dtype::F32 && options.dtype != Dtype::BF16)
     fail(ErrorCode::InvalidArgument, "a task vector is written as F32 or BF16, not as {}", name(options.dtype));
+  if (options.kind == DeltaKind::Rank && options.rank < 1)
+    fail(ErrorCode::InvalidArgument, "a rank of {}; expected at least 1", options.rank);
   if (!(options.density > 0 && options.density <= 1))
     fail(ErrorCode::InvalidArgument, "a density of {}; expected a share above 0 and at most 1", options.density);
 }
@@ -33,6 +35,10 @@ std::string options_text(const ExtractOptions& options) {
     json["density"] = options.density;
     json["keep"] = options.random ? "random" : "largest";
     if (options.random) json["seed"] = options.seed;
+  }
+  if (options.kind == DeltaKind::Rank) {
+    json["rank"] = options.rank;
+    json["seed"] = options.seed;
   }
   if (options.allow_differing_integers) json["allow_differing_integers"] = true;
   return json.dump();
@@ -195,6 +201,7 @@ ExtractSummary extract(std::shared_ptr<const formats::Checkpoint> base, std::sha
     if (options.kind == DeltaKind::Dense) extract_dense(extraction, differences);
     if (options.kind == DeltaKind::Sparse) extract_sparse(extraction, differences);
     if (options.kind == DeltaKind::Sign) extract_sign(extraction, differences);
+    if (options.kind == DeltaKind::Rank) extract_rank(extraction, differences);
   }
   summary.bytes = static_cast<int64_t>(fs::file_size(lone ? output : output / "model.safetensors"));
   summary.seconds = clock.seconds();

@@ -45,6 +45,7 @@ void store_values(const std::string& tensor, std::span<const double> values, dou
                   std::vector<std::byte>& out, Measure& measure);
 
 void extract_sparse(const Extraction& extraction, const Differences& differences);
+void extract_rank(const Extraction& extraction, const Differences& differences);
 void extract_lossless(const Extraction& extraction);
 
 }  // namespace taskvec::edit

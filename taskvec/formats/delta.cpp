@@ -13,7 +13,7 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-constexpr std::array<std::string_view, 4> kKinds{"dense", "sparse", "sign", "lossless"};
+constexpr std::array<std::string_view, 5> kKinds{"dense", "sparse", "sign", "lossless", "rank"};
 constexpr const char* kBaseKey = "taskvec.delta.base";
 constexpr const char* kFinetunedKey = "taskvec.delta.finetuned";
 constexpr const char* kOptionsKey = "taskvec.delta.options";
@@ -46,7 +46,7 @@ std::optional<DeltaInfo> delta_info(const fs::path& path, const std::map<std::st
   size_t kind = 0;
   while (kind < kKinds.size() && kKinds[kind] != found->second) ++kind;
   if (kind == kKinds.size())
-    fail(ErrorCode::Unsupported, "{} is a task vector of kind '{}'; this version knows dense, sparse, sign and lossless",
+    fail(ErrorCode::Unsupported, "{} is a task vector of kind '{}'; this version knows dense, sparse, sign, lossless and rank",
          path.string(), found->second);
   info.kind = static_cast<DeltaKind>(kind);
   info.base = read_end(path, metadata, kBaseKey);
@@ -72,6 +72,7 @@ std::shared_ptr<const Checkpoint> open_delta(const fs::path& path, Manifest mani
   switch (kind) {
     case DeltaKind::Sparse: return open_sparse_delta(path, std::move(manifest), std::move(file));
     case DeltaKind::Sign: return open_sign_delta(path, std::move(manifest), std::move(file));
+    case DeltaKind::Rank: return open_rank_delta(path, std::move(manifest), std::move(file));
     case DeltaKind::Dense: manifest.delta = true; break;
     case DeltaKind::Lossless: return open_lossless_delta(path, std::move(manifest), std::move(file));
   }

@@ -4,6 +4,7 @@
 #include "taskvec/core/parallel.h"
 #include "taskvec/formats/delta.h"
 #include "taskvec/formats/described_tensor.h"
+#include "taskvec/formats/lora_product.h"
 
 #include <algorithm>
 #include <cmath>
@@ -38,15 +39,17 @@ class Packed {
       dense_.tensors.push_back({std::move(tensor.name), std::move(tensor.info), 0, 0, /*as_is=*/false});
     }
     dense_.metadata.erase(kDescriptionsKey);  // the manifest says the same, shorter
-    if (stored_.tensors.size() != 2 * dense_.tensors.size())
-      fail(ErrorCode::Format, "{}: {} tensors are described, each in two parts, but {} parts are there", path_.string(),
-           dense_.tensors.size(), stored_.tensors.size());
+    if (const size_t parts = count_parts(); stored_.tensors.size() != parts)
+      fail(ErrorCode::Format, "{}: {} tensors are described, in {} parts, but {} parts are there", path_.string(),
+           dense_.tensors.size(), parts, stored_.tensors.size());
   }
 
   const fs::path& path() const { return path_; }
   const Manifest& dense() const { return dense_; }
+  const Manifest& stored() const { return stored_; }
   const std::shared_ptr<const MappedFile>& file() const { return file_; }
 
+  bool has(const TensorEntry& tensor, const char* suffix) const { return stored_.find(tensor.name + suffix) != nullptr; }
   const TensorInfo& info(const TensorEntry& tensor, const char* suffix) const { return find(tensor, suffix).info; }
   std::span<const std::byte> bytes(const TensorEntry& tensor, const char* suffix) const {
     const TensorEntry& part = find(tensor, suffix);
@@ -60,6 +63,14 @@ class Packed {
   }
 
  private:
+  /// Two for each tensor, but one for what a rank file holds in full.
+  size_t count_parts() const {
+    size_t parts = 2 * dense_.tensors.size();
+    if (stored_.metadata.at(kDeltaKey) == name(DeltaKind::Rank))
+      for (const auto& tensor : dense_.tensors) parts -= has(tensor, kValuesSuffix) ? 1 : 0;
+    return parts;
+  }
+
   const TensorEntry& find(const TensorEntry& tensor, const char* suffix) const {
     const TensorEntry* part = stored_.find(tensor.name + suffix);
     if (part == nullptr)
@@ -179,6 +190,56 @@ class SignDelta : public Checkpoint {
   std::vector<Parts> parts_;
 };
 
+class RankDelta : public Checkpoint {
+ public:
+  explicit RankDelta(const Packed& packed)
+      : Checkpoint(packed.path(), packed.dense(), {packed.file()}), stored_(packed.path(), packed.stored(), {packed.file()}) {
+    for (const auto& tensor : manifest().tensors) parts_.push_back(read(packed, tensor));
+  }
+
+ private:
+  struct Parts {
+    std::span<const std::byte> values;  // of a tensor that is there in full
+    LoraFactors factors;                // of any other: left * right
+  };
+
+  Parts read(const Packed& packed, const TensorEntry& tensor) const {
+    const Shape& shape = tensor.info.shape;
+    if (tensor.info.dtype != Dtype::F32)
+      fail(ErrorCode::Format, "{}: tensor '{}' is {}; factors stand for F32", packed.path().string(), tensor.name,
+           taskvec::name(tensor.info.dtype));
+    if (packed.has(tensor, kValuesSuffix)) {
+      packed.expect(tensor, kValuesSuffix, tensor.info);
+      return {packed.bytes(tensor, kValuesSuffix), {}};
+    }
+    const Shape& left = packed.info(tensor, kLeftSuffix).shape;
+    const int64_t rank = left.size() == 2 ? left[1] : 0, n = tensor.info.numel();
+    if (shape.size() < 2 || n == 0 || rank == 0)
+      fail(ErrorCode::Format, "{}: '{}{}' {} is no factor of tensor '{}' {}; expected [rows, rank]", packed.path().string(),
+           tensor.name, kLeftSuffix, to_string(left), tensor.name, to_string(shape));
+    packed.expect(tensor, kLeftSuffix, {Dtype::F32, {shape[0], rank}});
+    packed.expect(tensor, kRightSuffix, {Dtype::F32, {rank, n / shape[0]}});
+    LoraFactors factors;
+    factors.a = &stored_.entry(tensor.name + kRightSuffix);
+    factors.b = &stored_.entry(tensor.name + kLeftSuffix);
+    factors.rank = rank;
+    factors.scale = 1;
+    return {{}, factors};
+  }
+
+  void make(const TensorEntry& entry, uint64_t offset, std::span<std::byte> out) const override {
+    const Parts& parts = parts_[manifest().index.find(entry.name)->second];
+    if (parts.factors.rank > 0) {
+      lora_product(stored_, parts.factors, entry.info.shape, static_cast<int64_t>(offset / sizeof(float)), out);
+    } else {
+      std::copy_n(parts.values.begin() + static_cast<std::ptrdiff_t>(offset), out.size(), out.begin());
+    }
+  }
+
+  Checkpoint stored_;  // as it lies in the file
+  std::vector<Parts> parts_;
+};
+
 }  // namespace
 
 std::shared_ptr<const Checkpoint> open_sparse_delta(const fs::path& path, Manifest manifest,
@@ -189,6 +250,11 @@ std::shared_ptr<const Checkpoint> open_sparse_delta(const fs::path& path, Manife
 std::shared_ptr<const Checkpoint> open_sign_delta(const fs::path& path, Manifest manifest,
                                                   std::shared_ptr<const MappedFile> file) {
   return std::make_shared<SignDelta>(Packed(path, std::move(manifest), std::move(file)));
+}
+
+std::shared_ptr<const Checkpoint> open_rank_delta(const fs::path& path, Manifest manifest,
+                                                  std::shared_ptr<const MappedFile> file) {
+  return std::make_shared<RankDelta>(Packed(path, std::move(manifest), std::move(file)));
 }
 
 }  // namespace taskvec::formats

@@ -9,5 +9,7 @@ std::shared_ptr<const Checkpoint> open_sparse_delta(const std::filesystem::path&
                                                     std::shared_ptr<const MappedFile> file);
 std::shared_ptr<const Checkpoint> open_sign_delta(const std::filesystem::path& path, Manifest manifest,
                                                   std::shared_ptr<const MappedFile> file);
+std::shared_ptr<const Checkpoint> open_rank_delta(const std::filesystem::path& path, Manifest manifest,
+                                                  std::shared_ptr<const MappedFile> file);
 
 }  // namespace taskvec::formats

@@ -94,6 +94,44 @@ TEST_F(DeltaTest, SignsStandForPlusAndMinusTheScale) {
   EXPECT_THAT(pair, ElementsAre(.25F, -.25F));
 }
 
+TEST_F(DeltaTest, FactorsAreMultipliedInEveryRange) {
+  const auto delta = folder_.write(
+      "tv.safetensors",
+      {made("w.left", Dtype::F32, {2, 2}, {1, 2, 3, 4}), made("w.right", Dtype::F32, {2, 3}, {1, 0, 2, 0, 1, 1}),
+       made("b.values", Dtype::F32, {2}, {5, 6})},
+      metadata_of(DeltaKind::Rank, R"([{"name":"w","dtype":"F32","shape":[2,3,1]},{"name":"b","dtype":"F32","shape":[2]}])"));
+  EXPECT_THAT(values_of(*delta, "w"), ElementsAre(1, 2, 4, 3, 4, 10));
+  EXPECT_THAT(values_of(*delta, "b"), ElementsAre(5, 6));
+  const TensorRange part(*delta, delta->entry("w"), 8, 12);
+  float three[3];
+  std::memcpy(three, part.bytes().data(), sizeof three);
+  EXPECT_THAT(three, ElementsAre(4, 3, 4));
+}
+
+TEST_F(DeltaTest, FactorsThatDoNotFitAreRefused) {
+  const auto message = [&](const std::vector<Made>& tensors, const std::string& described) {
+    return message_of([&] { folder_.write("tv.safetensors", tensors, metadata_of(DeltaKind::Rank, described)); });
+  };
+  const std::string matrix = R"([{"name":"w","dtype":"F32","shape":[2,3]}])";
+  const auto left = [](Shape shape) {
+    return made("w.left", Dtype::F32, shape, std::vector<double>(static_cast<size_t>(numel(shape))));
+  };
+  const auto right = [](Shape shape) {
+    return made("w.right", Dtype::F32, shape, std::vector<double>(static_cast<size_t>(numel(shape))));
+  };
+  EXPECT_THAT(message({left({3, 1}), right({1, 3})}, matrix), testing::HasSubstr("'w.left' is F32 [3, 1]; expected F32 [2, 1]"));
+  EXPECT_THAT(message({left({2, 1}), right({2, 3})}, matrix), testing::HasSubstr("'w.right' is F32 [2, 3]; expected F32 [1, 3]"));
+  EXPECT_THAT(message({left({2, 0}), right({0, 3})}, matrix), testing::HasSubstr("'w.left' [2, 0] is no factor"));
+  EXPECT_THAT(message({left({2}), right({1, 3})}, matrix), testing::HasSubstr("'w.left' [2] is no factor"));
+  EXPECT_THAT(message({left({2, 1}), right({1, 3})}, R"([{"name":"w","dtype":"F32","shape":[6]}])"),
+              testing::HasSubstr("is no factor"));
+  EXPECT_THAT(message({left({2, 1}), right({1, 3})}, R"([{"name":"w","dtype":"BF16","shape":[2,3]}])"),
+              testing::HasSubstr("factors stand for F32"));
+  EXPECT_THAT(message({left({2, 1})}, matrix), testing::HasSubstr("1 tensors are described, in 2 parts, but 1 parts are there"));
+  EXPECT_THAT(message({made("w.values", Dtype::F32, {6}, {1, 2, 3, 4, 5, 6})}, matrix),
+              testing::HasSubstr("'w.values' is F32 [6]; expected F32 [2, 3]"));
+}
+
 TEST_F(DeltaTest, DenseOnesAreThemselves) {
   Metadata metadata = delta_metadata({DeltaKind::Dense, {"models/base", "b1"}, {"models/ft", "f1"}, R"({"dtype":"F32"})"});
   const auto delta = folder_.write("tv.safetensors", {made("w", Dtype::F32, {1}, {3})}, metadata);
@@ -143,7 +181,7 @@ std::vector<BadDelta> bad_deltas() {
       {"too many parts",
        {sparse({1})[0], sparse({1})[1], made("x", Dtype::F32, {1}, {0})},
        sparse_of(kFour),
-       "1 tensors are described, each in two parts, but 3 parts are there"},
+       "1 tensors are described, in 2 parts, but 3 parts are there"},
       {"no descriptions", sparse({1}), sparse_of("nothing"), "its metadata have no list 'taskvec.delta.tensors'"},
       {"described twice", sparse({1}),
        sparse_of(R"([{"name":"w","dtype":"F32","shape":[4]},{"name":"w","dtype":"F32","shape":[4]}])"), "it is there twice"},
