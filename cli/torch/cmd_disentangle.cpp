@@ -4,7 +4,7 @@
 #include "taskvec/core/atomic_file.h"
 #include "taskvec/core/error.h"
 #include "taskvec/core/progress.h"
-#include "taskvec/eval/evaluate.h"
+#include "taskvec/eval/linear_sweep.h"
 #include "taskvec/report/plot.h"
 #include "taskvec/report/table.h"
 #include "taskvec/search/grid.h"
@@ -43,30 +43,15 @@ eval::EditedClip open_pair(const Arguments& arguments) {
 /// What the two tasks' samples are answered at (a, b).
 analysis::Logits make_logits(eval::EditedClip& model, eval::Evaluator& evaluator, const std::vector<data::Task>& tasks,
                              data::Split split) {
-  const auto at = [&](double a, double b) -> const bridge::Params& { return model.apply(std::array{a, b}); };
-  if (!evaluator.linear()) {
-    return [&, at, split](size_t task, std::span<const double> alpha) {
-      const bridge::Params& params = at(alpha[0], alpha[1]);
-      return train::classify(evaluator.features(params, tasks[task], split), evaluator.head(params, tasks[task]));
-    };
+  if (evaluator.linear()) {
+    // base + $a*... + $b*... of one text encoder is affine; without that there is no sweep and every point is a pass.
+    if (const auto sweep = eval::LinearSweep::make(model, evaluator, tasks, split)) {
+      return [sweep](size_t task, std::span<const double> alpha) { return sweep->logits(task, alpha); };
+    }
   }
-  const auto copied = [](const bridge::Params& params) {
-    return params.map([](const std::string&, const at::Tensor& tensor) { return tensor.clone(); });
-  };
-  const bridge::Params origin = copied(at(0, 0));
-  std::vector<bridge::Params> directions;
-  for (const auto& [a, b] : {std::pair(1.0, 0.0), std::pair(0.0, 1.0)}) {
-    directions.push_back(
-        copied(at(a, b)).filter(models::Clip::is_image_encoder).map([&](const std::string& name, const at::Tensor& tensor) {
-          return tensor - origin.at(name);
-        }));
-  }
-  std::vector<std::pair<tangent::AffineOutputs, at::Tensor>> outputs;
-  for (const data::Task& task : tasks) {
-    outputs.emplace_back(evaluator.affine_outputs(origin, directions, task, split), evaluator.head(origin, task));
-  }
-  return [outputs](size_t task, std::span<const double> alpha) {
-    return train::classify(outputs[task].first.at(alpha), outputs[task].second);
+  return [&, split](size_t task, std::span<const double> alpha) {
+    const bridge::Params& params = model.apply(alpha);
+    return train::classify(evaluator.features(params, tasks[task], split), evaluator.head(params, tasks[task]));
   };
 }
 

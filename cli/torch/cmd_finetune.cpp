@@ -11,7 +11,7 @@
 namespace taskvec::cli {
 namespace {
 
-/// A linearised network needs longer steps to learn as much: times the rate of standard fine-tuning (docs/results.md).
+/// The default learning rate of linear fine-tuning, in rates of the standard one: vectors in the tangent space are longer.
 constexpr double kLinearRate = 3;
 
 struct Arguments {

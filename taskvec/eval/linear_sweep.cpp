@@ -1,5 +1,7 @@
 #include "taskvec/eval/linear_sweep.h"
 
+#include "taskvec/train/head.h"
+
 #include <algorithm>
 
 namespace taskvec::eval {
@@ -62,6 +64,11 @@ std::shared_ptr<const LinearSweep> LinearSweep::make(EditedClip& model, Evaluato
   sweep->evaluator_ = &evaluator;
   sweep->split_ = split;
   return sweep;
+}
+
+at::Tensor LinearSweep::logits(size_t task, std::span<const double> coefficients) const {
+  const auto& [data, outputs] = outputs_.at(task);
+  return train::classify(outputs.at(coefficients), evaluator_->head(point_, data));
 }
 
 search::Metrics LinearSweep::metrics(std::span<const double> coefficients) const {

@@ -31,6 +31,8 @@ class LinearSweep {
   static std::shared_ptr<const LinearSweep> make(EditedClip& model, Evaluator& evaluator, const std::vector<data::Task>& tasks,
                                                  data::Split split);
 
+  /// Logits of a task's samples, [samples, classes]. @param task  position in the list that was given
+  at::Tensor logits(size_t task, std::span<const double> coefficients) const;
   /// Accuracy by task name. @param coefficients  in the order of the model's
   search::Metrics metrics(std::span<const double> coefficients) const;
 

@@ -84,10 +84,9 @@ std::optional<bridge::Params> linear_origin(const EditedClip& model, Mode mode, 
   if (!wanted && mode == Mode::Auto && given.empty()) return std::nullopt;
   const CheckpointPointer origin =
       wanted ? find_origin(plan, *wanted, given) : (given.empty() ? plan.sources.at(plan.base) : formats::open(given));
-  const bridge::Params params = bridge::load(*origin);
+  bridge::Params params = bridge::load(*origin);
   model.network().params().check(params, origin->path().string());
-  return params.map(
-      [](const std::string&, const at::Tensor& tensor) { return tensor.is_floating_point() ? tensor.to(at::kFloat) : tensor; });
+  return params;
 }
 
 }  // namespace taskvec::eval
