@@ -6,8 +6,13 @@ class App;
 
 namespace taskvec::cli {
 
-/// Registers every sub-command of this build.
+/// Registers every sub-command of this program.
 void add_commands(CLI::App& app);
+
+/// Becomes the program with all commands where this one lacks what the first argument asks for (a network's command, the help
+/// that lists all). Returns where there is nothing to hand over.
+/// @throws Error{Io} when that program is there but cannot run
+void hand_over(const CLI::App& app, char** argv);
 
 /// The sub-commands that need no libtorch.
 void add_core_commands(CLI::App& app);

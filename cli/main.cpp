@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <string_view>
@@ -33,6 +34,16 @@ void on_bus_error(int) {
   ::_exit(1);
 }
 
+/// @throws Error{InvalidArgument} where the first argument is neither an option nor a command
+void check_command(const CLI::App& app, const char* first) {
+  if (first == nullptr || *first == '-') return;
+  std::vector<std::string> names;
+  for (const auto* command : app.get_subcommands([](const CLI::App*) { return true; })) names.push_back(command->get_name());
+  if (std::find(names.begin(), names.end(), first) == names.end())
+    taskvec::fail(taskvec::ErrorCode::InvalidArgument, "no such command: '{}'{}; `taskvec --help` lists them", first,
+                  taskvec::did_you_mean(first, names));
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -42,6 +53,8 @@ int main(int argc, char** argv) {
   app.require_subcommand(1);
   taskvec::cli::add_commands(app);
   try {
+    taskvec::cli::hand_over(app, argv);
+    check_command(app, argv[1]);
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : 2;

@@ -22,10 +22,9 @@ class MappedFile {
   std::span<const std::byte> bytes() && = delete;
   const std::filesystem::path& path() const& { return path_; }
 
-  /// Tells the kernel that a range will be read soon / is not needed any more (keeps resident memory small).
-  void will_need(uint64_t offset, uint64_t size) const;
-  /// Maps a range in one go, reading what is not in memory yet: cheaper than a fault for every few pages.
-  void populate(uint64_t offset, uint64_t size) const;
+  /// Begins to read a range from the disk, without waiting, where its first page is not in memory yet.
+  void read_ahead(uint64_t offset, uint64_t size) const;
+  /// Lets go of a range, which keeps resident memory small; what is read again comes back.
   void release(uint64_t offset, uint64_t size) const;
 
   /// @throws Error{Io} when size or modification time differ from when the file was mapped (it was changed while in use).

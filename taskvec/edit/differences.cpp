@@ -60,7 +60,7 @@ void Differences::for_each_block(size_t index, const std::function<void(int64_t,
   const TensorPlan& tensor = plan_.tensors[tile.tensor];
   TensorPlan wide = {.name = tensor.name, .info = {Dtype::F64, tensor.info.shape}, .terms = tensor.terms};
   const auto sources = sources_of(plan_, tile);
-  for (const auto& source : sources) source.populate();
+  for (const auto& source : sources) source.read_ahead();
   std::optional<TileHashes> hashes;
   if (hashed_[index] == 0) hashes.emplace(*hashes_, plan_, tile, sources);
   std::vector<double> values(static_cast<size_t>(std::min(kBlock, tile.n)));

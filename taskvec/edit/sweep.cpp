@@ -1,6 +1,7 @@
 #include "taskvec/edit/sweep.h"
 
 #include "taskvec/core/parallel.h"
+#include "taskvec/edit/consumer_queue.h"
 #include "taskvec/edit/tile.h"
 #include "taskvec/kernels/statistics.h"
 
@@ -20,7 +21,7 @@ class Sweep {
  public:
   Sweep(const Plan& plan, const TileConsumer& consume)
       : plan_(plan),
-        consume_(consume),
+        queue_(consume, kConsumeBytes, 2 * static_cast<size_t>(thread_count()) + 2),
         tiles_(tiles_of(plan)),
         fingerprints_(checkpoints_of(plan)),
         overflowed_(plan.tensors.size()) {}
@@ -37,46 +38,41 @@ class Sweep {
   void compute_tile(const Tile& tile) {
     const auto& tensor = plan_.tensors[tile.tensor];
     const auto sources = sources_of(plan_, tile);
-    for (const auto& source : sources) source.populate();
+    for (const auto& source : sources) source.read_ahead();
     TileHashes hashes(fingerprints_, plan_, tile, sources);
-    thread_local std::vector<std::byte> scratch;
-    scratch.resize(kConsumeBytes);
     const int64_t item = itemsize(tensor.info.dtype), step = kConsumeBytes / item;
     for (int64_t first = 0; first < tile.n; first += step) {
-      const auto n = std::min(step, tile.n - first);
-      const auto bytes = compute_part(tile, sources, hashes, first, n, scratch);
-      consume_(tile.tensor, static_cast<uint64_t>((tile.begin + first) * item), bytes);
+      const int64_t n = std::min(step, tile.n - first);
+      auto buffer = queue_.take_buffer();
+      compute_part(tile, sources, hashes, first, n, buffer.data());
+      queue_.add(
+          {tile.tensor, static_cast<uint64_t>((tile.begin + first) * item), std::move(buffer), static_cast<size_t>(n * item)});
     }
     for (const auto& source : sources) source.release();
   }
 
-  /// Elements [begin, begin + n) of a tile: in `scratch`, or where they lie in a source.
-  std::span<const std::byte> compute_part(const Tile& tile, std::span<const TileSource> sources, TileHashes& hashes,
-                                          int64_t begin, int64_t n, std::span<std::byte> scratch) {
+  /// Elements [begin, begin + n) of a tile.
+  void compute_part(const Tile& tile, std::span<const TileSource> sources, TileHashes& hashes, int64_t begin, int64_t n,
+                    std::byte* out) {
     const auto& tensor = plan_.tensors[tile.tensor];
     const bool saturate = plan_.options.on_overflow == OnOverflow::Saturate;
     const int64_t item = itemsize(tensor.info.dtype), step = kComputeBytes / item;
-    const auto size = static_cast<size_t>(n * item);
-    const std::span<const std::byte> out =
-        tensor.is_copy ? sources[0].range.bytes().subspan(static_cast<size_t>(begin * item), size) : scratch.first(size);
     for (int64_t done = 0; done < n; done += step) {
       const int64_t count = std::min(step, n - done);
       hashes.add(begin + done, count);
       if (tensor.is_copy) {
-        if (is_float(tensor.info.dtype))
-          non_finite_ += kernels::count_non_finite(tensor.info.dtype, &out[static_cast<size_t>(done * item)], count);
+        compute(tensor, sources, begin + done, count, saturate, out + done * item);
+        if (is_float(tensor.info.dtype)) non_finite_ += kernels::count_non_finite(tensor.info.dtype, out + done * item, count);
         continue;
       }
-      const auto found =
-          compute_counted(tensor, sources, begin + done, count, saturate, &scratch[static_cast<size_t>(done * item)]);
+      const auto found = compute_counted(tensor, sources, begin + done, count, saturate, out + done * item);
       non_finite_ += found.total - (saturate ? found.overflowed : 0);
       overflowed_[tile.tensor] += found.overflowed;
     }
-    return out;
   }
 
   const Plan& plan_;
-  const TileConsumer& consume_;
+  ConsumerQueue queue_;
   std::vector<Tile> tiles_;
   formats::PassingFingerprints fingerprints_;
   std::atomic<int64_t> non_finite_{0};

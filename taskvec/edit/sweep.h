@@ -19,7 +19,7 @@ struct SweepResult {
 using TileConsumer = std::function<void(size_t tensor, uint64_t offset, std::span<const std::byte> bytes)>;
 
 /// Computes every output tensor tile by tile and fingerprints the sources on the way: every source is read once, and nothing is
-/// kept but a few tiles per thread. Calls `consume` from all threads, once for every byte of the output.
+/// kept but a few tiles per thread. Calls `consume` from all threads, one at a time, once for every byte of the output.
 SweepResult sweep(const Plan& plan, const TileConsumer& consume);
 
 }  // namespace taskvec::edit

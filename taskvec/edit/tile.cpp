@@ -6,8 +6,7 @@
 namespace taskvec::edit {
 namespace {
 
-constexpr uint64_t kBlock = uint64_t{4} << 20;  // a multiple of kHashChunk, at which tiles begin
-constexpr uint64_t kFewPages = uint64_t{64} << 10;
+constexpr uint64_t kBlock = uint64_t{16} << 20;  // a multiple of kHashChunk, at which tiles begin
 
 const std::byte* data_of(const TileSource& source, int64_t first) {
   return source.range.bytes().data() + first * itemsize(source.range.info().dtype);
@@ -36,9 +35,11 @@ std::vector<Tile> tiles_of(const Plan& plan) {
   return tiles;
 }
 
-void TileSource::populate() const {
-  if (range.offset() % kBlock != 0 || range.bytes().size() < kFewPages) return;
-  range.populate(range.offset(), std::min<uint64_t>(kBlock, static_cast<uint64_t>(range.info().nbytes()) - range.offset()));
+// The block that follows is mostly that of the next tensor.
+void TileSource::read_ahead() const {
+  if (range.offset() % kBlock != 0) return;
+  range.read_ahead(range.offset(), kBlock);
+  range.read_ahead(range.offset() + kBlock, kBlock);
 }
 
 // Another thread may still read an earlier part of the block: its pages come back from the page cache.

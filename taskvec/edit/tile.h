@@ -23,8 +23,8 @@ struct TileSource {
   size_t source;  ///< index into Plan::sources
   formats::TensorRange range;
 
-  /// Bring the bytes into memory and let go of them: in blocks of several tiles, as each call costs all threads a little.
-  void populate() const;
+  /// Read ahead of the tile, and let go of its bytes: in blocks of several tiles, as each call costs a little.
+  void read_ahead() const;
   void release() const;
 };
 

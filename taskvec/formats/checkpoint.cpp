@@ -69,8 +69,8 @@ TensorRange::TensorRange(const Checkpoint& checkpoint, const TensorEntry& entry,
   }
 }
 
-void TensorRange::populate(uint64_t begin, uint64_t size) const {
-  if (file_ != nullptr) file_->populate(entry_->offset + begin, size);
+void TensorRange::read_ahead(uint64_t begin, uint64_t size) const {
+  if (file_ != nullptr) file_->read_ahead(entry_->offset + begin, size);
 }
 
 void TensorRange::release(uint64_t begin, uint64_t size) const {

@@ -103,8 +103,9 @@ class TensorRange {
   const TensorInfo& info() const { return entry_->info; }  ///< of the whole tensor
   uint64_t offset() const { return offset_; }
 
-  /// Bring pages [begin, begin + size) of the tensor into memory, or let go of them; nothing to do where bytes were made.
-  void populate(uint64_t begin, uint64_t size) const;
+  /// Begin to read bytes [begin, begin + size) from the tensor's beginning, which may reach beyond its end, or let go of them;
+  /// nothing to do where bytes were made.
+  void read_ahead(uint64_t begin, uint64_t size) const;
   void release(uint64_t begin, uint64_t size) const;
   void release() const { release(offset_, bytes_.size()); }
 

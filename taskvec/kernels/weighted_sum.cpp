@@ -41,33 +41,57 @@ void accumulate_f64(double coefficient, const double* x, double* sum, size_t n, 
   accumulate(coefficient, x, sum, n, first);
 }
 
-/// The hot case without a detour through memory: bfloat16 is the upper half of a float32, and the sum of several addends stays in
-/// a register. The order is the same: sum[i] := (first ? 0 : sum[i]) + coefficients[0] * x[0][i] + coefficients[1] * x[1][i] +
-/// ...
-void accumulate_bf16(const float* coefficients, const uint16_t* const* x, size_t addends, float* HWY_RESTRICT sum, size_t n,
-                     bool first) {
+/// bfloat16 is the upper half of a float32.
+HWY_INLINE float from_bf16(uint16_t x) {
+  const uint32_t bits = uint32_t{x} << 16;
+  float value;
+  std::memcpy(&value, &bits, sizeof value);
+  return value;
+}
+
+/// accumulate_bf16() for a number of addends that the compiler knows: it unrolls their loop and keeps coefficients in registers.
+template <size_t kAddends>
+void accumulate_some_bf16(const float* coefficients, const uint16_t* const* addends, float* HWY_RESTRICT sum, size_t n,
+                          bool first) {
   const hn::ScalableTag<float> d;
   const hn::RebindToUnsigned<decltype(d)> du;
   const hn::Rebind<uint16_t, decltype(d)> d16;
   const size_t lanes = hn::Lanes(d);
+  const uint16_t* x[kAddends];
+  float c[kAddends];
+  std::copy_n(addends, kAddends, x);
+  std::copy_n(coefficients, kAddends, c);
   size_t i = 0;
   for (; i + lanes <= n; i += lanes) {
-    auto total = hn::LoadU(d, sum + i);
-    for (size_t k = 0; k < addends; ++k) {
+    const auto product = [&](size_t k) HWY_ATTR {
       const auto bits = hn::ShiftLeft<16>(hn::PromoteTo(du, hn::LoadU(d16, x[k] + i)));
-      const auto product = hn::Mul(hn::Set(d, coefficients[k]), hn::BitCast(d, bits));
-      total = first && k == 0 ? product : hn::Add(total, product);
-    }
+      return hn::Mul(hn::Set(d, c[k]), hn::BitCast(d, bits));
+    };
+    auto total = product(0);
+    if (!first) total = hn::Add(hn::LoadU(d, sum + i), total);
+    for (size_t k = 1; k < kAddends; ++k) total = hn::Add(total, product(k));
     hn::StoreU(total, d, sum + i);
   }
   for (; i < n; ++i) {
-    for (size_t k = 0; k < addends; ++k) {
-      const uint32_t bits = uint32_t{x[k][i]} << 16;
-      float value;
-      std::memcpy(&value, &bits, sizeof value);
-      const float product = coefficients[k] * value;
-      sum[i] = first && k == 0 ? product : sum[i] + product;
+    float total = c[0] * from_bf16(x[0][i]);
+    if (!first) total = sum[i] + total;
+    for (size_t k = 1; k < kAddends; ++k) {
+      const float product = c[k] * from_bf16(x[k][i]);
+      total = total + product;
     }
+    sum[i] = total;
+  }
+}
+
+/// The hot case without a detour through memory: the sum of several addends stays in a register. The order is the same: sum[i] :=
+/// (first ? 0 : sum[i]) + coefficients[0] * x[0][i] + coefficients[1] * x[1][i] + ...
+/// @param addends  1 to kTogether
+void accumulate_bf16(const float* coefficients, const uint16_t* const* x, size_t addends, float* sum, size_t n, bool first) {
+  switch (addends) {
+    case 1: return accumulate_some_bf16<1>(coefficients, x, sum, n, first);
+    case 2: return accumulate_some_bf16<2>(coefficients, x, sum, n, first);
+    case 3: return accumulate_some_bf16<3>(coefficients, x, sum, n, first);
+    default: return accumulate_some_bf16<4>(coefficients, x, sum, n, first);
   }
 }
 
@@ -91,7 +115,7 @@ std::span<std::byte> bytes_of(std::array<T, kTile>& values, size_t n) {
 
 bool aligned(const std::byte* data, size_t alignment) { return reinterpret_cast<uintptr_t>(data) % alignment == 0; }
 
-constexpr size_t kTogether = 8;  // addends that accumulate_bf16() reads side by side
+constexpr size_t kTogether = 4;  // addends that accumulate_bf16() reads side by side
 
 /// Adds the bfloat16 addends at the beginning of `addends`; returns how many there were.
 size_t accumulate_leading_bf16(std::span<const Addend> addends, size_t begin, size_t n, float* sum, bool first) {
