@@ -24,6 +24,7 @@ struct Arguments {
   std::string model, output, grid = "-2:2:0.2", split = "test", distance = "zero-one", origin, device = "cpu";
   std::vector<std::string> sources, tasks, modes;
   eval::EvalOptions options;
+  uint64_t cache = kSweepCache;
   bool json = false;
 };
 
@@ -102,6 +103,7 @@ void run_disentangle(Arguments& arguments) {
   report::Table table({"mode", "mean over the grid", "mean in [0, 1]²"});
   for (const std::string& mode : arguments.modes) {
     eval::Evaluator evaluator(model.network(), model.folder(), arguments.options);
+    keep_sweeps(evaluator, arguments.cache);
     if (auto origin = eval::linear_origin(model, eval::parse_mode(mode), arguments.origin))
       evaluator.linearise(std::move(*origin));
     Progress progress(mode, static_cast<int64_t>(grid.size() * grid.size()), "points");
@@ -153,6 +155,7 @@ void add_disentangle_command(CLI::App& app) {
   command->add_option("--limit", arguments->options.limit, "at most so many images a task; 0: all")->capture_default_str();
   command->add_option("--batch", arguments->options.batch, "images at a time")->capture_default_str();
   command->add_option("-o,--output", arguments->output, "a folder for disentanglement.json and a picture per mode");
+  add_cache_option(*command, arguments->cache);
   command->add_option("--device", arguments->device, "cpu, cuda or cuda:N")->capture_default_str();
   command->add_flag("--json", arguments->json, "the maps as JSON");
   add_threads_option(*command);

@@ -21,6 +21,7 @@ struct Arguments {
   std::string expression, maximize, minimize, output, base, device = "cpu", mode = "auto", origin;
   std::vector<std::string> sources, coefficients, axes, constraints, tasks;
   eval::EvalOptions options;
+  uint64_t cache = kSweepCache;
   bool json = false;
 };
 
@@ -106,6 +107,7 @@ void run_search(const Arguments& arguments) {
   eval::EvalOptions quiet = arguments.options;
   quiet.progress = false;
   eval::Evaluator evaluator(model.network(), model.folder(), quiet);
+  keep_sweeps(evaluator, arguments.cache);
 
   if (auto origin = eval::linear_origin(model, eval::parse_mode(arguments.mode), arguments.origin)) {
     evaluator.linearise(std::move(*origin));
@@ -180,6 +182,7 @@ void add_search_command(CLI::App& app) {
   command->add_option("--limit", arguments->options.limit, "at most so many images a task; 0: all")->capture_default_str();
   command->add_option("--batch", arguments->options.batch, "images at a time")->capture_default_str();
   add_mode_options(*command, arguments->mode, arguments->origin);
+  add_cache_option(*command, arguments->cache);
   command->add_option("--device", arguments->device, "cpu, cuda or cuda:N")->capture_default_str();
   command->add_flag("--json", arguments->json, "the result as JSON");
   add_threads_option(*command);

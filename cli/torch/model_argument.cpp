@@ -3,6 +3,7 @@
 #include "cli/common.h"
 #include "taskvec/bridge/device.h"
 #include "taskvec/core/error.h"
+#include "taskvec/core/paths.h"
 
 namespace taskvec::cli {
 
@@ -38,6 +39,16 @@ void add_mode_options(CLI::App& command, std::string& mode, std::string& origin)
       ->capture_default_str();
   command.add_option("--origin", origin,
                      "the model that is linearised (default: the one that the sources were trained from, or the base)");
+}
+
+void add_cache_option(CLI::App& command, uint64_t& budget) {
+  command.add_option("--cache", budget, "disk space for what passes in the tangent space compute, e.g. 500M; 0: keep nothing")
+      ->transform(CLI::AsSizeValue(/*kb_is_1000=*/true))
+      ->default_str("2G");
+}
+
+void keep_sweeps(eval::Evaluator& evaluator, uint64_t budget) {
+  if (budget > 0) evaluator.keep_sweeps({cache_dir() / "sweeps", budget});
 }
 
 data::Split parse_split(const std::string& text) {

@@ -1,12 +1,15 @@
 #include "taskvec/eval/evaluate.h"
 
+#include "taskvec/core/atomic_file.h"
 #include "taskvec/core/error.h"
 #include "taskvec/core/fingerprint.h"
 #include "taskvec/core/progress.h"
 #include "taskvec/train/head.h"
 
 #include <c10/core/InferenceMode.h>
+#include <torch/version.h>
 
+#include <algorithm>
 #include <numeric>
 #include <optional>
 
@@ -14,6 +17,7 @@ namespace taskvec::eval {
 namespace {
 
 constexpr size_t kHeadsKept = 64;
+constexpr int64_t kBlockBatches = 8;  // batches whose outputs are one block of the cache
 
 std::string task_key(const data::Task& task) {
   std::string key = task.file.string() + '\0' + task.name + '\0' + task.source + '\0' + task.settings;
@@ -51,6 +55,19 @@ std::string text_fingerprint(const models::Clip& network, const bridge::Params& 
   fail(ErrorCode::Numeric, "task '{}': the features of sample {} are not finite; {}", task.name, sample, cause);
 }
 
+std::string fingerprint_of(const bridge::Params& params) {
+  Fingerprint print;
+  for (const auto& [name, tensor] : params) {
+    const at::Tensor here = tensor.cpu().contiguous();
+    print.update(name).update(bridge::view(here).bytes);
+  }
+  return print.hex();
+}
+
+bool is_zero(const bridge::Params& params) {
+  return std::all_of(params.begin(), params.end(), [](const auto& entry) { return !entry.second.any().template item<bool>(); });
+}
+
 at::Device device_of(const bridge::Params& params) { return params.at("visual_projection.weight").device(); }
 
 /// The answers to features of the samples from `begin` on.
@@ -72,7 +89,10 @@ struct Evaluator::State {
   data::Preprocess preprocess;
   std::map<std::string, data::Loader> loaders;
   std::map<std::string, at::Tensor> heads;
-  std::optional<tangent::Linearized> linearized;  // what points are evaluated as, where it is not the network itself
+  std::optional<tangent::Linearized> linearized{};  // what points are evaluated as, where it is not the network itself
+  std::string origin_fingerprint{};
+  std::optional<SweepCache> sweeps{};
+  int64_t forwarded = 0;
 
   const data::Loader& loader(const data::Task& task, data::Split split) {
     const std::string key = task_key(task) + std::string(data::name(split));
@@ -95,24 +115,61 @@ struct Evaluator::State {
   }
 
   /// pixels -> image features at a point. Lifetime: as long as `params`.
-  std::function<at::Tensor(const at::Tensor&)> features_at(const bridge::Params& params) const {
-    if (!linearized) return [&](const at::Tensor& pixels) { return network.image_features(params, pixels); };
-    return [this, tau = displacement(params)](const at::Tensor& pixels) { return (*linearized)(tau, pixels); };
+  std::function<at::Tensor(const at::Tensor&)> features_at(const bridge::Params& params) {
+    if (!linearized) {
+      return [&](const at::Tensor& pixels) {
+        forwarded += pixels.size(0);
+        return network.image_features(params, pixels);
+      };
+    }
+    return [this, tau = displacement(params)](const at::Tensor& pixels) {
+      forwarded += 2 * pixels.size(0);
+      return (*linearized)(tau, pixels);
+    };
   }
 
   /// Calls use(begin, pixels) for the batches of a split in their order.
   void for_each_batch(const data::Task& task, data::Split split, const at::Device& device,
                       const std::function<void(int64_t, const at::Tensor&)>& use) {
-    const data::Loader& images = loader(task, split);
-    const int64_t n = images.size();
-    std::optional<Progress> progress;
-    if (options.progress) progress.emplace(fmt::format("{} ({})", task.name, data::name(split)), n, "images");
+    const int64_t n = loader(task, split).size();
+    const auto progress = make_progress(task, split);
     for (int64_t begin = 0; begin < n; begin += options.batch) {
-      std::vector<int64_t> indices(static_cast<size_t>(std::min(options.batch, n - begin)));
-      std::iota(indices.begin(), indices.end(), begin);
-      use(begin, images.images(indices).to(device));
-      if (progress) progress->add(static_cast<int64_t>(indices.size()));
+      const int64_t end = std::min(begin + options.batch, n);
+      use(begin, pixels(task, split, device, begin, end));
+      if (progress) progress->add(end - begin);
     }
+  }
+
+  /// Nothing where none is asked for.
+  std::unique_ptr<Progress> make_progress(const data::Task& task, data::Split split) {
+    if (!options.progress) return nullptr;
+    return std::make_unique<Progress>(fmt::format("{} ({})", task.name, data::name(split)), loader(task, split).size(), "images");
+  }
+
+  at::Tensor pixels(const data::Task& task, data::Split split, const at::Device& device, int64_t begin, int64_t end) {
+    std::vector<int64_t> indices(static_cast<size_t>(end - begin));
+    std::iota(indices.begin(), indices.end(), begin);
+    return loader(task, split).images(indices).to(device);
+  }
+
+  /// Everything that blocks of outputs depend on, directions and rows aside.
+  std::string sweep_key(const data::Task& task, data::Split split, const at::Device& device) {
+    Fingerprint print;
+    print.update(fmt::format("sweep 1\n{}\n{}\n{}\n{}\n{}\n{}\n", TORCH_VERSION, device.str(), options.batch, preprocess.key(),
+                             origin_fingerprint, loader(task, split).dataset().fingerprint()));
+    return print.update(read_file(folder / "config.json")).hex();
+  }
+
+  /// Of f(x; θ0) (number 0) and J τ of directions (their numbers in `all`) those that are wanted, in one pass.
+  std::vector<at::Tensor> outputs(std::span<const bridge::Params> all, std::span<const size_t> wanted, const at::Tensor& pixels) {
+    std::vector<bridge::Params> directions;
+    for (const size_t k : wanted)
+      if (k > 0) directions.push_back(all[k]);
+    const models::Dual value = linearized->jvp(directions, pixels);
+    forwarded += pixels.size(0) * static_cast<int64_t>(1 + directions.size());
+    std::vector<at::Tensor> outputs = value.tangents;
+    if (!wanted.empty() && wanted[0] == 0) outputs.insert(outputs.begin(), value.primal);
+    return outputs;
   }
 
   /// Compares the predictions with the labels.
@@ -135,7 +192,7 @@ struct Evaluator::State {
 
 Evaluator::Evaluator(const models::Clip& network, std::filesystem::path model_folder, EvalOptions options)
     : state_(std::make_unique<State>(
-          State{network, model_folder, options, data::Preprocess::open(model_folder, network.config().image_size), {}, {}, {}})) {
+          State{network, model_folder, options, data::Preprocess::open(model_folder, network.config().image_size), {}, {}})) {
   if (options.batch < 1) fail(ErrorCode::InvalidArgument, "a batch of {} images; expected at least 1", options.batch);
   if (options.limit < 0) fail(ErrorCode::InvalidArgument, "a limit of {} samples; expected 0 (all) or more", options.limit);
 }
@@ -171,16 +228,14 @@ TaskResult Evaluator::evaluate(const bridge::Params& given, const data::Task& ta
 
 void Evaluator::linearise(bridge::Params origin) {
   state_->linearized = tangent::image_encoder(state_->network, in_float32(origin));
+  state_->origin_fingerprint = fingerprint_of(state_->linearized->origin());
 }
 
-std::string Evaluator::origin_fingerprint() const {
-  if (!linear()) return "";
-  Fingerprint print;
-  for (const auto& [name, tensor] : state_->linearized->origin()) {
-    print.update(name).update(bridge::view(tensor.cpu().contiguous()).bytes);
-  }
-  return print.hex();
-}
+std::string Evaluator::origin_fingerprint() const { return state_->origin_fingerprint; }
+
+void Evaluator::keep_sweeps(SweepCache cache) { state_->sweeps = std::move(cache); }
+
+int64_t Evaluator::images_forwarded() const { return state_->forwarded; }
 
 bool Evaluator::linear() const { return state_->linearized.has_value(); }
 
@@ -188,17 +243,57 @@ tangent::AffineOutputs Evaluator::affine_outputs(const bridge::Params& point, st
                                                  const data::Task& task, data::Split split) {
   if (!linear()) fail(ErrorCode::InvalidArgument, "the network itself is not affine in its weights; linearise() it first");
   const c10::InferenceMode inference;
-  std::vector<bridge::Params> all{state_->displacement(in_float32(point))};
+  State& state = *state_;
+  // f(x; θ0) comes first, then J τ of what moves: no pass is made for the point where it is θ0.
+  std::vector<bridge::Params> all{bridge::Params()};
+  const bridge::Params displacement = state.displacement(in_float32(point));
+  const bool displaced = !is_zero(displacement);
+  if (displaced) all.push_back(displacement);
   all.insert(all.end(), directions.begin(), directions.end());
-  std::vector<std::vector<at::Tensor>> parts(all.size());  // of f_lin(point), then of each direction
-  state_->for_each_batch(task, split, device_of(point), [&](int64_t, const at::Tensor& pixels) {
-    const models::Dual value = state_->linearized->jvp(all, pixels);
-    parts[0].push_back(value.primal + value.tangents[0]);
-    for (size_t k = 1; k < all.size(); ++k) parts[k].push_back(value.tangents[k]);
-  });
-  models::Dual whole(at::cat(parts[0]));
-  for (size_t k = 1; k < all.size(); ++k) whole.tangents.push_back(at::cat(parts[k]));
-  return tangent::AffineOutputs(whole);
+
+  const at::Device device = device_of(point);
+  const int64_t n = state.loader(task, split).size(), outputs = state.network.config().projection_dim;
+  const auto bytes = static_cast<uint64_t>(n * outputs) * sizeof(float) * all.size();
+  const bool cached = state.sweeps.has_value() && bytes <= state.sweeps->budget();
+  std::vector<std::string> keys(all.size());
+  if (cached) {
+    const std::string shared = state.sweep_key(task, split, device);
+    for (size_t k = 0; k < all.size(); ++k) keys[k] = shared + (k == 0 ? "" : fingerprint_of(all[k]));
+  }
+
+  std::vector<at::Tensor> whole;
+  for (size_t k = 0; k < all.size(); ++k) whole.push_back(at::empty({n, outputs}, at::TensorOptions(device).dtype(at::kFloat)));
+  const auto progress = state.make_progress(task, split);
+  const int64_t rows = kBlockBatches * state.options.batch;
+  for (int64_t begin = 0; begin < n; begin += rows) {
+    const int64_t end = std::min(begin + rows, n);
+    const auto block_key = [&](size_t k) { return taskvec::fingerprint(fmt::format("{}\n{}\n{}", keys[k], begin, end)); };
+    std::vector<size_t> missing;
+    for (size_t k = 0; k < all.size(); ++k) {
+      const auto found = cached ? state.sweeps->find(block_key(k), {end - begin, outputs}) : std::nullopt;
+      if (found) {
+        whole[k].slice(0, begin, end).copy_(*found);
+      } else {
+        missing.push_back(k);
+      }
+    }
+    if (!missing.empty()) {
+      for (int64_t first = begin; first < end; first += state.options.batch) {
+        const int64_t last = std::min(first + state.options.batch, end);
+        const auto parts = state.outputs(all, missing, state.pixels(task, split, device, first, last));
+        for (size_t i = 0; i < missing.size(); ++i) whole[missing[i]].slice(0, first, last).copy_(parts[i]);
+      }
+      if (cached)
+        for (const size_t k : missing) state.sweeps->store(block_key(k), whole[k].slice(0, begin, end));
+    }
+    if (progress) progress->add(end - begin);
+  }
+
+  models::Dual value(whole[0]);
+  size_t next = 1;
+  if (displaced) value.primal = value.primal + whole[next++];
+  for (; next < all.size(); ++next) value.tangents.push_back(whole[next]);
+  return tangent::AffineOutputs(value);
 }
 
 at::Tensor Evaluator::features(const bridge::Params& given, const data::Task& task, data::Split split) {

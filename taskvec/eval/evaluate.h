@@ -2,6 +2,7 @@
 
 #include "taskvec/data/dataset.h"
 #include "taskvec/eval/accuracy.h"
+#include "taskvec/eval/sweep_cache.h"
 #include "taskvec/models/clip.h"
 #include "taskvec/tangent/affine.h"
 
@@ -49,8 +50,11 @@ class Evaluator {
   bool linear() const;
   std::string origin_fingerprint() const;  ///< of θ0; empty where points are the network itself
 
+  /// Keeps what affine_outputs() computes, and uses what is there.
+  void keep_sweeps(SweepCache cache);
   /// What f_lin says of a split's samples, as a function of coefficients: at `point` plus Σ c_k directions_k, from one pass over
-  /// the data. @throws Error{InvalidArgument} where this evaluates the network itself
+  /// the data with a tangent per direction, or from blocks of the cache. @throws Error{InvalidArgument} where this evaluates the
+  /// network itself
   tangent::AffineOutputs affine_outputs(const bridge::Params& point, std::span<const bridge::Params> directions,
                                         const data::Task& task, data::Split split);
   /// Image features of a split's samples, [samples, dim], not L2-normalised.
@@ -59,6 +63,9 @@ class Evaluator {
   at::Tensor head(const bridge::Params& params, const data::Task& task);
   /// The answers to these image features [samples, dim], in the order of the split. @param params  the text encoder's
   TaskResult score(const at::Tensor& features, const bridge::Params& params, const data::Task& task, data::Split split);
+
+  /// Images that went through the image encoder so far, and through its tangents: an image with K directions counts 1 + K times.
+  int64_t images_forwarded() const;
 
   /// Of the samples, for records.
   std::string fingerprint(const data::Task& task, data::Split split);

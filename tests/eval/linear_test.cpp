@@ -11,6 +11,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <fstream>
+
 namespace taskvec::eval {
 namespace {
 
@@ -107,6 +110,99 @@ TEST_F(InTheTangentSpace, WeightsThatAreNotAffineAreEvaluatedDirectly) {
                                         {search::parse_axis("x=0:1:1"), search::parse_axis("y=0:1:1")});
   EXPECT_EQ(objective(std::vector<double>{1, 1}).at("bars"),
             evaluator.evaluate(edited.apply(std::vector<double>{1, 1}), task_, data::Split::Train).accuracy.value());
+}
+
+class SweepsOnDisk : public InTheTangentSpace {
+ protected:
+  void SetUp() override {
+    first_ = train("first", train::Mode::Linear, pocket_);
+    second_ = train("second", train::Mode::Standard, pocket_);
+    edited_.emplace(model("base + $x*(a - base) + $y*(b - base)", {{"base", pocket_}, {"a", first_}, {"b", second_}}));
+  }
+  /// The logits at (0.5, -2), and how many images went through the network for them.
+  std::pair<at::Tensor, int64_t> sweep(std::optional<uint64_t> budget) {
+    Evaluator evaluator(edited_->network(), edited_->folder(), {.batch = 1, .limit = 0, .progress = false});
+    evaluator.linearise(*linear_origin(*edited_, Mode::Auto));
+    if (budget) evaluator.keep_sweeps({cache_, *budget});
+    const auto made = LinearSweep::make(*edited_, evaluator, {task_}, data::Split::Train);
+    const at::Tensor logits = made->logits(0, std::vector<double>{0.5, -2});
+    samples_ = logits.size(0);
+    for (double x = 0; x <= 1; x += 0.05) made->metrics(std::vector<double>{x, x});  // points cost no pass
+    return {logits, evaluator.images_forwarded()};
+  }
+  std::vector<fs::path> blocks() const {
+    std::vector<fs::path> paths;
+    for (const auto& entry : fs::directory_iterator(cache_)) paths.push_back(entry.path());
+    std::sort(paths.begin(), paths.end());
+    return paths;
+  }
+
+  const fs::path cache_ = folder_.path() / "cache";
+  fs::path first_, second_;
+  std::optional<EditedClip> edited_;
+  int64_t samples_ = 0;
+};
+
+constexpr uint64_t kPlenty = 1 << 30;
+
+TEST_F(SweepsOnDisk, APassHasOneTangentPerVectorAndIsMadeOnce) {
+  const auto [fresh, passes] = sweep(std::nullopt);
+  ASSERT_GT(samples_, 16);          // several blocks
+  EXPECT_EQ(passes, 3 * samples_);  // the primal and two tangents, for any number of points
+  const auto [kept, first] = sweep(kPlenty);
+  EXPECT_EQ(first, 3 * samples_);
+  EXPECT_TRUE(kept.equal(fresh));
+  const auto [again, second] = sweep(kPlenty);
+  EXPECT_EQ(second, 0);
+  EXPECT_TRUE(again.equal(fresh));
+}
+
+TEST_F(SweepsOnDisk, AnInterruptedPassGoesOnBehindItsLastBlock) {
+  const auto [fresh, all] = sweep(kPlenty);
+  const auto before = blocks();
+  size_t removed = 0;
+  for (size_t i = 0; i < before.size(); i += 2, ++removed) fs::remove(before[i]);
+  const auto [resumed, some] = sweep(kPlenty);
+  EXPECT_GT(some, 0);
+  EXPECT_LT(some, all);
+  EXPECT_LT((resumed - fresh).abs().max().item<double>(), 1e-5);
+  EXPECT_EQ(blocks(), before);
+}
+
+TEST_F(SweepsOnDisk, BlocksOfAnotherModelAndDamagedOnesAreMadeAnew) {
+  const auto [fresh, all] = sweep(kPlenty);
+  const auto paths = blocks();
+  fs::copy_file(paths[0], paths[1], fs::copy_options::overwrite_existing);  // another key's numbers
+  fs::resize_file(paths[2], 40);
+  const auto [again, some] = sweep(kPlenty);
+  EXPECT_GT(some, 0);
+  EXPECT_LT((again - fresh).abs().max().item<double>(), 1e-5);
+
+  edited_.emplace(model("base + $x*(a - base) + $y*(b - base)", {{"base", pocket_}, {"a", first_}, {"b", first_}}));
+  const auto [other, theirs] = sweep(kPlenty);
+  EXPECT_EQ(theirs, 0);  // the primal and the first vector are known, and the second is the first
+  EXPECT_FALSE(other.equal(fresh));
+}
+
+TEST_F(SweepsOnDisk, ABudgetThatIsTooSmallKeepsNothingAndASmallOneTheLatest) {
+  const auto [fresh, all] = sweep(std::nullopt);
+  EXPECT_TRUE(sweep(1000).first.equal(fresh));
+  EXPECT_FALSE(fs::exists(cache_));
+  sweep(kPlenty);
+  uint64_t total = 0, kept = 0;
+  for (const auto& path : blocks()) total += fs::file_size(path);
+  SweepCache small(cache_, total / 2);
+  EXPECT_TRUE(small.store("0123", at::ones({2, 3})));
+  for (const auto& path : blocks()) kept += fs::file_size(path);
+  EXPECT_LE(kept, total / 2);
+  EXPECT_TRUE(small.find("0123", {2, 3})->equal(at::ones({2, 3})));
+  EXPECT_FALSE(small.find("0123", {3, 2}));
+}
+
+TEST_F(SweepsOnDisk, AFolderThatCannotBeWrittenIsNoFailure) {
+  std::ofstream(cache_) << "a file";
+  const auto [logits, passes] = sweep(kPlenty);
+  EXPECT_EQ(passes, 3 * samples_);
 }
 
 }  // namespace
