@@ -34,7 +34,8 @@ void finetune_step(benchmark::State& state) {
   int64_t step = 0;
   for (auto _ : state) {
     const auto batch = order.indices(step++);
-    auto result = train::image_encoder_gradients(model.network, encoder, loader.images(batch), loader.labels(batch), head, 0);
+    auto result =
+        train::image_encoder_gradients(model.network, encoder, encoder, loader.images(batch), loader.labels(batch), head, 0);
     benchmark::DoNotOptimize(optimiser.step(std::move(result.grads), 1e-4));
   }
 }

@@ -48,7 +48,7 @@ void standard_step(benchmark::State& state, Training (*make)()) {
   const Training t = make();
   train::AdamW optimiser(t.encoder, {.clip = 1.0});
   for (auto _ : state) {
-    auto result = train::image_encoder_gradients(t.network, t.encoder, t.pixels, t.labels, t.head, 0);
+    auto result = train::image_encoder_gradients(t.network, t.encoder, t.encoder, t.pixels, t.labels, t.head, 0);
     benchmark::DoNotOptimize(optimiser.step(std::move(result.grads), 1e-5));
   }
 }

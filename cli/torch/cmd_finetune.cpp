@@ -63,6 +63,13 @@ void add_finetune_command(CLI::App& app) {
       ->capture_default_str();
   command->add_option("--only", options.only, "train the parameters of this pattern alone, e.g. '*.self_attn.*'")
       ->capture_default_str();
+  command
+      ->add_option("--lora", options.lora,
+                   "train adapters of this rank in place of the blocks' matrices, merged at the end; 0: none")
+      ->capture_default_str();
+  command->add_option(
+      "--from-random", options.from_random,
+      "start from an image encoder that is initialised with this seed, as a control; it is kept in OUTPUT/origin");
   command->add_option("--steps", options.steps, "optimiser steps")->capture_default_str();
   command->add_option("--batch", options.batch, "images a step")->capture_default_str();
   command->add_option("--lr", arguments->learning_rate,

@@ -2,10 +2,10 @@
 
 #include "taskvec/bridge/device.h"
 #include "taskvec/core/error.h"
-#include "taskvec/core/glob.h"
 #include "taskvec/core/progress.h"
 #include "taskvec/core/version.h"
 #include "taskvec/train/head.h"
+#include "taskvec/train/moves.h"
 #include "taskvec/train/optimiser.h"
 #include "taskvec/train/run_folder.h"
 #include "taskvec/train/step.h"
@@ -33,6 +33,7 @@ void check(const FinetuneOptions& o) {
   require(std::isfinite(o.clip) && o.clip >= 0, "clip", o.clip, "0 (off) or more");
   require(o.label_smoothing >= 0 && o.label_smoothing < 1, "label smoothing", o.label_smoothing, "0 to below 1");
   require(o.save_steps >= 0, "save steps", o.save_steps, "0 (none) or more");
+  require(o.lora >= 0, "rank of adapters", o.lora, "0 (none) or more");
   require(o.resume_every >= 1, "steps between snapshots", o.resume_every, "1 or more");
 }
 
@@ -55,6 +56,8 @@ json asked(const models::ClipModel& model, const data::Task& task, const data::D
                 {"save_steps", o.save_steps}};
   if (o.mode != Mode::Standard) asked["mode"] = name(o.mode);
   if (o.only != "*") asked["only"] = o.only;
+  if (o.lora != 0) asked["lora"] = o.lora;
+  if (o.from_random) asked["from_random"] = *o.from_random;
   return asked;
 }
 
@@ -69,41 +72,28 @@ std::map<std::string, std::string> provenance(const models::ClipModel& model, co
           {"taskvec.steps", std::to_string(step)}};
 }
 
-/// The image encoder in float32, in memory of our own; what moves are leaves that require gradients.
-bridge::Params image_encoder(const bridge::Params& params, at::Device device, const Glob& only) {
-  return params.filter(models::Clip::is_image_encoder).map([&](const std::string& name, const at::Tensor& tensor) {
-    return tensor.to(device, at::kFloat, /*non_blocking=*/false, /*copy=*/true).requires_grad_(only.matches(name));
+/// The image encoder in float32.
+bridge::Params image_encoder(const bridge::Params& params, at::Device device) {
+  return params.filter(models::Clip::is_image_encoder).map([&](const std::string&, const at::Tensor& tensor) {
+    return tensor.to(device, at::kFloat);
   });
 }
 
-bridge::Params moving(const bridge::Params& encoder, const std::string& pattern) {
-  bridge::Params result;
-  for (const auto& [name, tensor] : encoder) {
-    if (tensor.requires_grad()) result.add(name, tensor);
-  }
-  if (result.size() == 0) {
-    fail(ErrorCode::InvalidArgument,
-         "--only '{}' leaves no parameter of the image encoder to train; 'taskvec inspect' lists their names", pattern);
-  }
-  return result;
-}
-
-/// The gradients of a batch at a point of weight space, for the parameters that move.
+/// The gradients of a batch at a point of weight space, for the leaves of what moves.
 using Step = std::function<Gradients(const at::Tensor& pixels, const at::Tensor& labels)>;
 
-Step make_step(const models::ClipModel& model, const bridge::Params& encoder, const bridge::Params& moves, const at::Tensor& head,
-               const FinetuneOptions& o) {
-  if (o.mode == Mode::Standard) {
-    return [&, head](const at::Tensor& pixels, const at::Tensor& labels) {
-      return image_encoder_gradients(model.network, encoder, pixels, labels, head, o.label_smoothing);
+Step make_step(const models::ClipModel& model, const bridge::Params& origin, const Moves& moves, const at::Tensor& head,
+               double label_smoothing, Mode mode) {
+  if (mode == Mode::Standard) {
+    return [&, head, label_smoothing](const at::Tensor& pixels, const at::Tensor& labels) {
+      return image_encoder_gradients(model.network, moves.weights(), moves.leaves(), pixels, labels, head, label_smoothing);
     };
   }
-  const auto copies = [](const std::string&, const at::Tensor& tensor) { return tensor.detach().clone(); };
-  return [&, head, network = tangent::image_encoder(model.network, encoder.map(copies))](const at::Tensor& pixels,
-                                                                                         const at::Tensor& labels) {
-    const bridge::Params tau =
-        moves.map([&](const std::string& name, const at::Tensor& tensor) { return tensor.detach() - network.origin().at(name); });
-    return linear_gradients(network, tau, pixels, labels, head, o.label_smoothing);
+  return [&, head, label_smoothing, network = tangent::image_encoder(model.network, origin)](const at::Tensor& pixels,
+                                                                                             const at::Tensor& labels) {
+    Gradients result = linear_gradients(network, moves.displacement(), pixels, labels, head, label_smoothing);
+    result.grads = moves.pull_back(std::move(result.grads));
+    return result;
   };
 }
 
@@ -119,8 +109,8 @@ bridge::Params stored(const bridge::Params& encoder, const bridge::Params& origi
   });
 }
 
-bridge::Params with_state(const bridge::Params& moves, const AdamW& optimiser) {
-  bridge::Params all = moves;
+bridge::Params with_state(const bridge::Params& leaves, const AdamW& optimiser) {
+  bridge::Params all = leaves;
   for (const auto& [name, tensor] : optimiser.state()) all.add(name, tensor);
   return all;
 }
@@ -132,6 +122,23 @@ void check_finite(double loss, double norm, int64_t step, const FinetuneOptions&
        "anew "
        "with a lower one and --force",
        step, options.steps, loss, norm, options.learning_rate);
+}
+
+/// The model with an image encoder that is initialised from a seed, written to `folder` unless it is there.
+models::ClipModel random_origin(const models::ClipModel& model, uint64_t seed, const fs::path& folder) {
+  if (!fs::exists(folder / "model.safetensors")) {
+    const bridge::Params fresh = model.network.initialise(seed).filter(models::Clip::is_image_encoder);
+    bridge::save(fresh.map([&](const std::string& name, const at::Tensor& tensor) {
+      return tensor.to(model.params.at(name).scalar_type());
+    }),
+                 folder,
+                 {{"taskvec.command", "finetune --from-random"},
+                  {"taskvec.version", std::string(version())},
+                  {"taskvec.seed", std::to_string(seed)},
+                  {"taskvec.initialised_in_place_of", model.checkpoint->fingerprint()}},
+                 model.checkpoint.get());
+  }
+  return models::open_clip(folder);
 }
 
 double mean_of_last(const std::vector<json>& metrics, size_t count) {
@@ -154,14 +161,15 @@ void train(const Job& job) {
   const FinetuneOptions& o = job.options;
   const at::Device device = bridge::parse_device(o.device);
   const at::Tensor head = zero_shot_head(job.model.network, job.model.params, job.model.path, job.task).to(device);
-  const bridge::Params encoder = image_encoder(job.model.params, device, Glob(o.only)), moves = moving(encoder, o.only);
-  const Step gradients = make_step(job.model, encoder, moves, head, o);  // linear: around the point before any step is restored
-  AdamW optimiser(moves, {.weight_decay = o.weight_decay, .clip = o.clip});
+  const bridge::Params origin = image_encoder(job.model.params, device);
+  const Moves moves(origin, {.only = o.only, .rank = o.lora, .linear = o.mode == Mode::Linear, .seed = o.seed});
+  const Step gradients = make_step(job.model, origin, moves, head, o.label_smoothing, o.mode);
+  AdamW optimiser(moves.leaves(), {.weight_decay = o.weight_decay, .clip = o.clip});
 
   int64_t step = 0;
   if (const auto snapshot = job.run.resume()) {
     const at::NoGradGuard no_grad;
-    for (const auto& [name, tensor] : moves) tensor.copy_(snapshot->state.at(name));
+    for (const auto& [name, tensor] : moves.leaves()) tensor.copy_(snapshot->state.at(name));
     optimiser.restore(snapshot->state);
     step = snapshot->step;
   }
@@ -181,17 +189,17 @@ void train(const Job& job) {
     job.run.record({{"step", step}, {"loss", result.loss}, {"lr", rate}, {"grad_norm", norm}});
 
     if (o.save_steps > 0 && step % o.save_steps == 0) {
-      job.run.save_checkpoint(step, stored(encoder, job.model.params, job.run.path()), provenance(job.model, job.task, o, step),
-                              *job.model.checkpoint);
+      job.run.save_checkpoint(step, stored(moves.weights(), job.model.params, job.run.path()),
+                              provenance(job.model, job.task, o, step), *job.model.checkpoint);
     }
-    if (step % o.resume_every == 0 && step < o.steps) job.run.snapshot(step, with_state(moves, optimiser));
+    if (step % o.resume_every == 0 && step < o.steps) job.run.snapshot(step, with_state(moves.leaves(), optimiser));
     if (progress) {
       progress->note(fmt::format("loss {:.3f}", result.loss));
       progress->add(1);
     }
     if (o.on_step) o.on_step(step, result.loss);
   }
-  job.run.finish(stored(encoder, job.model.params, job.run.path()), provenance(job.model, job.task, o, o.steps),
+  job.run.finish(stored(moves.weights(), job.model.params, job.run.path()), provenance(job.model, job.task, o, o.steps),
                  job.model.checkpoint.get(), {{"final_loss", mean_of_last(job.run.metrics(), 20)}, {"steps", o.steps}});
 }
 
@@ -208,10 +216,12 @@ FinetuneResult finetune(const fs::path& model_path, const data::Task& task, cons
   if (fs::equivalent(model_path, output, none)) {
     fail(ErrorCode::InvalidArgument, "{}: the output folder is the model itself; choose another folder", output.string());
   }
-  const models::ClipModel model = models::open_clip(model_path);
+  models::ClipModel model = models::open_clip(model_path);
   const auto dataset = data::open_dataset(task, data::Split::Train);
-  const json about = {{"model", fs::absolute(model_path).lexically_normal().string()}, {"task", task.file.string()}};
+  const fs::path start_model = options.from_random ? output / "origin" : model_path;
+  const json about = {{"model", fs::absolute(start_model).lexically_normal().string()}, {"task", task.file.string()}};
   RunFolder run(output, asked(model, task, *dataset, options), about, options.force);
+  if (options.from_random) model = random_origin(model, *options.from_random, start_model);
 
   FinetuneResult result;
   result.already_done = run.result().has_value();

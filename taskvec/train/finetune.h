@@ -5,6 +5,7 @@
 
 #include <filesystem>
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -17,7 +18,9 @@ std::string_view name(Mode mode);  ///< "standard", "linear"
 /// The papers' recipe; the defaults are theirs scaled for the pocket model (experiments: AdamW, cosine with warm-up, clip 1.0).
 struct FinetuneOptions {
   Mode mode = Mode::Standard;
-  std::string only = "*";  ///< glob of the parameters that move, e.g. "*.self_attn.*"
+  std::string only = "*";               ///< glob of the parameters that move, e.g. "*.self_attn.*"
+  int64_t lora = 0;                     ///< rank of adapters that move in place of the blocks' matrices (train/moves.h); 0: none
+  std::optional<uint64_t> from_random;  ///< start from an image encoder that is initialised with this seed
   int64_t steps = 300, batch = 128, warmup = 20;
   double learning_rate = 3e-4, weight_decay = 0.1, clip = 1.0, label_smoothing = 0.0;
   uint64_t seed = 0;
@@ -39,6 +42,9 @@ struct FinetuneResult {
 /// Fine-tunes the image encoder of a CLIP on the train split of a task under its frozen zero-shot head and writes `output` as a
 /// complete Hugging Face folder with run.json and metrics.jsonl, in the dtypes of the model. Killed runs resume from their last
 /// snapshot with the same bytes as a run without interruption (same machine and thread count). Trains in float32.
+///
+/// From a random image encoder the start is written to OUT/origin, the base of the task vector; one seed gives one origin. With
+/// adapters the output has them merged.
 ///
 /// In linear mode θ0 + τ is trained as f_lin(x; θ0 + τ) and written as an ordinary checkpoint whose metadata say so:
 /// taskvec.mode = linear, taskvec.finetuned_from = the fingerprint of θ0.

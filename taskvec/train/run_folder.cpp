@@ -16,7 +16,7 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-constexpr std::array kArtefacts{"model.safetensors", "resume.safetensors", "metrics.jsonl", "checkpoints", "run.json"};
+constexpr std::array kArtefacts{"model.safetensors", "resume.safetensors", "metrics.jsonl", "checkpoints", "origin", "run.json"};
 
 /// "learning_rate 0.001 instead of 0.0003", or "" when both ask the same.
 std::string difference(const json& before, const json& now) {

@@ -18,6 +18,7 @@ namespace taskvec::train {
 ///   resume.safetensors  where a killed run goes on; gone when the run is finished
 ///   model.safetensors   appears complete, at the end, beside config and tokenizer files
 ///   checkpoints/        models on the path
+///   origin/             the model that training started from, where it was made for the run
 /// One process at a time: the folder is locked while this object lives.
 class RunFolder {
  public:

@@ -17,15 +17,14 @@ at::Tensor mean_cross_entropy(const at::Tensor& features, const at::Tensor& labe
 
 }  // namespace
 
-Gradients image_encoder_gradients(const models::Clip& network, const bridge::Params& encoder, const at::Tensor& pixels,
-                                  const at::Tensor& labels, const at::Tensor& head, double label_smoothing) {
+Gradients image_encoder_gradients(const models::Clip& network, const bridge::Params& encoder, const bridge::Params& leaves,
+                                  const at::Tensor& pixels, const at::Tensor& labels, const at::Tensor& head,
+                                  double label_smoothing) {
   const at::Tensor loss = mean_cross_entropy(network.image_features(encoder, pixels), labels, head, label_smoothing);
-  std::vector<at::Tensor> leaves;
-  for (const auto& entry : encoder) {
-    if (entry.second.requires_grad()) leaves.push_back(entry.second);
-  }
+  std::vector<at::Tensor> inputs;
+  for (const auto& entry : leaves) inputs.push_back(entry.second);
   Gradients result;
-  result.grads = torch::autograd::grad({loss}, leaves);
+  result.grads = torch::autograd::grad({loss}, inputs);
   result.loss = loss.item<double>();
   return result;
 }

@@ -14,12 +14,14 @@ struct Gradients {
 };
 
 /// Mean cross entropy of CLIP's image encoder under a frozen zero-shot head, and its gradients.
-/// @param encoder  the image encoder's parameters; those that require gradients are leaves and get them
+/// @param encoder  the image encoder's parameters, functions of the leaves
+/// @param leaves   get gradients
 /// @param pixels   [batch, channels, size, size], normalised
 /// @param labels   [batch] int64
 /// @param head     [projection_dim, classes], of zero_shot_head()
-Gradients image_encoder_gradients(const models::Clip& network, const bridge::Params& encoder, const at::Tensor& pixels,
-                                  const at::Tensor& labels, const at::Tensor& head, double label_smoothing);
+Gradients image_encoder_gradients(const models::Clip& network, const bridge::Params& encoder, const bridge::Params& leaves,
+                                  const at::Tensor& pixels, const at::Tensor& labels, const at::Tensor& head,
+                                  double label_smoothing);
 
 /// The same for the linearised image encoder at θ0 + τ: gradients with respect to τ.
 /// @param tau  of the encoder's parameters, in their order; those that it lacks stay

@@ -105,6 +105,62 @@ TEST_F(Finetune, OnlyWhatThePatternNamesMoves) {
   EXPECT_THAT(error_of(none), HasSubstr("--only '*.attention.*' leaves no parameter of the image encoder"));
 }
 
+TEST_F(Finetune, AdaptersMoveTheMatricesOfTheBlocksByTheirRank) {
+  for (const Mode mode : {Mode::Standard, Mode::Linear}) {
+    FinetuneOptions adapted = options();
+    adapted.mode = mode;
+    adapted.lora = 2;
+    adapted.learning_rate = 1e-2;
+    adapted.resume_every = 1;
+    const std::string output = "lora-" + std::string(name(mode));
+    finetune(pocket_, task_, folder_.path() / output, adapted);
+    const auto before = bridge::load(*formats::open(pocket_)), after = bridge::load(*formats::open(folder_.path() / output));
+    for (const auto& [name, tensor] : before) {
+      const bool adapts = tensor.dim() == 2 && name.starts_with("vision_model.encoder.layers.");
+      EXPECT_EQ(tensor.equal(after.at(name)), !adapts) << name;
+      if (!adapts) continue;
+      const at::Tensor singular = at::linalg_svdvals(after.at(name).to(at::kDouble) - tensor.to(at::kDouble));
+      EXPECT_GT(singular[0].item<double>(), 1e-4) << name;
+      EXPECT_LT(singular[2].item<double>(), 1e-5 * singular[0].item<double>() + 1e-6) << name;
+    }
+
+    adapted.on_step = [](int64_t step, double) {
+      if (step == 2) throw std::runtime_error("stop");
+    };
+    EXPECT_THROW(finetune(pocket_, task_, folder_.path() / (output + "-stopped"), adapted), std::runtime_error);
+    adapted.on_step = {};
+    finetune(pocket_, task_, folder_.path() / (output + "-stopped"), adapted);
+    EXPECT_EQ(fingerprint(output + "-stopped"), fingerprint(output));
+  }
+  FinetuneOptions wide = options();
+  wide.lora = 100'000;
+  EXPECT_THAT(error_of(wide), AllOf(HasSubstr("--lora 100000"), HasSubstr("its rank is no larger")));
+  FinetuneOptions none = options();
+  none.lora = 2;
+  none.only = "visual_projection.weight";
+  EXPECT_THAT(error_of(none, "none"), HasSubstr("leaves no matrix of a block"));
+}
+
+TEST_F(Finetune, ARandomStartIsKeptAndTheSameForEveryTask) {
+  FinetuneOptions random = options();
+  random.from_random = 7;
+  finetune(pocket_, task_, folder_.path() / "a", random);
+  random.seed = 1;
+  finetune(pocket_, task_, folder_.path() / "b", random);
+  EXPECT_EQ(fingerprint("a/origin"), fingerprint("b/origin"));
+  EXPECT_NE(fingerprint("a"), fingerprint("b"));
+  EXPECT_EQ(formats::open(folder_.path() / "a")->manifest().metadata.at("taskvec.finetuned_from"), fingerprint("a/origin"));
+  const auto pocket = bridge::load(*formats::open(pocket_)), origin = bridge::load(*formats::open(folder_.path() / "a/origin"));
+  for (const auto& [name, tensor] : pocket) {
+    const bool drawn = models::Clip::is_image_encoder(name) && name.ends_with("weight") && name.find("norm") == std::string::npos;
+    if (drawn || !models::Clip::is_image_encoder(name)) {
+      EXPECT_EQ(tensor.equal(origin.at(name)), !drawn) << name;
+    }
+  }
+  random.from_random = 8;
+  EXPECT_THAT(error_of(random, "b"), HasSubstr("from_random 7 instead of 8"));
+}
+
 TEST_F(Finetune, ALossThatIsNoNumberStopsTheRun) {
   FinetuneOptions wild = options();
   wild.learning_rate = 1e30;

@@ -43,8 +43,8 @@ TEST(GoldenGradients, ImageEncoderUnderAFrozenHead) {
     }
 
     const bridge::Params encoder = leaves(model.params);
-    const Gradients got =
-        image_encoder_gradients(model.network, encoder, c.expected.at("pixel_values"), c.expected.at("labels"), head, 0.0);
+    const Gradients got = image_encoder_gradients(model.network, encoder, encoder, c.expected.at("pixel_values"),
+                                                  c.expected.at("labels"), head, 0.0);
     EXPECT_NEAR(got.loss, c.expected.at("loss").item<double>(), tolerance * std::max(1.0, std::abs(got.loss)));
     double all = 0;
     for (const auto& [name, tensor] : c.expected) {
@@ -80,7 +80,7 @@ TEST(GoldenTraining, AdamWWithWarmUpCosineAndClipping) {
     double travelled = 0;
     const auto steps = c.meta.value("steps", c.expected.at("labels").size(0));
     for (int64_t step = 0; step < steps; ++step) {
-      Gradients got = image_encoder_gradients(model.network, encoder, c.expected.at("pixel_values")[step],
+      Gradients got = image_encoder_gradients(model.network, encoder, encoder, c.expected.at("pixel_values")[step],
                                               c.expected.at("labels")[step], head, c.meta.value("label_smoothing", 0.0));
       const double rate = cosine_schedule(c.meta.at("lr"), step, steps, c.meta.value("warmup", int64_t{0}));
       const double norm = optimiser.step(std::move(got.grads), rate);
