@@ -10,6 +10,7 @@ void add_commands(CLI::App& app) {
   add_eval_command(app);
   add_search_command(app);
   add_disentangle_command(app);
+  add_ntk_command(app);
   add_demo_command(app);
 }
 

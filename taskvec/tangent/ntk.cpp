@@ -60,6 +60,7 @@ at::Tensor ntk_gram(const Linearized& network, const at::Tensor& inputs, const N
         const int64_t j_end = std::min(samples, j + tile);
         const at::Tensor right = j == i ? left : gradients(network, inputs, j, j_end, cotangent, options);
         gram.slice(0, i, i_end).slice(1, j, j_end) += at::matmul(left, right.t()).to(at::kDouble);
+        if (options.on_entries) options.on_entries((i_end - i) * (j_end - j) * (i == j ? 1 : 2));
       }
     }
   }

@@ -8,6 +8,7 @@ struct NtkOptions {
   std::vector<int64_t> outputs = {};                          ///< which output coordinates; empty: all
   std::function<bool(const std::string& name)> include = {};  ///< which parameters; all by default
   int64_t memory = int64_t{1} << 30;                          ///< bytes of gradients that are kept at once
+  std::function<void(int64_t entries)> on_entries = {};       ///< called as entries of the kernel are there, for one output
 };
 
 /// The empirical neural tangent kernel (Jacot et al. 2018) summed over output coordinates:
