@@ -2,6 +2,7 @@
 #include "cli/torch/model_argument.h"
 #include "taskvec/core/error.h"
 #include "taskvec/core/progress.h"
+#include "taskvec/eval/convex.h"
 #include "taskvec/eval/objective.h"
 #include "taskvec/report/table.h"
 
@@ -22,10 +23,19 @@ struct Arguments {
   std::vector<std::string> sources, coefficients, axes, constraints, tasks;
   eval::EvalOptions options;
   uint64_t cache = kSweepCache;
-  bool json = false;
+  bool json = false, solve = false;
 };
 
 search::SearchOptions search_options(const Arguments& arguments) {
+  if (arguments.solve) {
+    if (arguments.axes.empty() && arguments.maximize.empty() && arguments.minimize.empty() && arguments.constraints.empty() &&
+        !arguments.tasks.empty())
+      return {};
+    fail(ErrorCode::InvalidArgument,
+         "--solve minimises the loss over the tasks of -t; it goes with no --grid, goal or constraint");
+  }
+  if (arguments.axes.empty())
+    fail(ErrorCode::InvalidArgument, "say where to search: --grid a=0:1:0.05, or --solve in the tangent space");
   if (arguments.maximize.empty() == arguments.minimize.empty()) {
     fail(ErrorCode::InvalidArgument, "say what to search for: --maximize METRIC or --minimize METRIC, e.g. --maximize mnist");
   }
@@ -97,6 +107,51 @@ ordered_json to_json(const search::SearchOptions& options, const search::SearchR
   return json;
 }
 
+void print_test(const std::vector<data::Task>& tasks, const eval::Results& reference, const eval::Results& edited) {
+  report::Table table({"task", "base", "edited", "change", "95 % interval"});
+  for (const data::Task& task : tasks) {
+    const eval::Accuracy &before = reference.at(task.name).accuracy, &after = edited.at(task.name).accuracy;
+    table.row({task.name, report::percent(before.value()), report::percent(after.value()),
+               report::points(after.value() - before.value()),
+               report::percent(after.low()) + " to " + report::percent(after.high())});
+  }
+  table.print();
+}
+
+/// The coefficients by convex optimisation: there is one best point, and no grid.
+void run_solve(const Arguments& arguments, eval::EditedClip& model, eval::EditedClip& reference, eval::Evaluator& evaluator,
+               const std::vector<data::Task>& tasks) {
+  if (!evaluator.linear())
+    fail(ErrorCode::InvalidArgument, "--solve needs the tangent space, where the loss is convex: --mode linear (or posthoc)");
+  const auto sweep = eval::LinearSweep::make(model, evaluator, tasks, data::Split::Val);
+  if (!sweep) fail(ErrorCode::InvalidArgument, "--solve needs weights that are affine in the coefficients, and one text encoder");
+  const eval::ConvexSolution solution = eval::solve_coefficients(*sweep);
+  const auto test = eval::evaluate_all(evaluator, model.apply(solution.coefficients), tasks, data::Split::Test);
+  const auto test_reference = eval::evaluate_all(evaluator, reference.apply(), tasks, data::Split::Test);
+  if (arguments.json) {
+    ordered_json json;
+    for (size_t k = 0; k < solution.coefficients.size(); ++k)
+      json["coefficients"][model.coefficients()[k]] = solution.coefficients[k];
+    json["loss"] = solution.loss;
+    json["loss_at_zero"] = solution.loss_at_zero;
+    json["gradient_norm"] = solution.gradient_norm;
+    json["gap"] = solution.gap;
+    json["steps"] = solution.steps;
+    json["val"] = sweep->metrics(solution.coefficients);
+    for (const auto& [name, value] : test) json["test"][name] = value.to_json();
+    for (const auto& [name, value] : test_reference) json["base_test"][name] = value.to_json();
+    fmt::print("{}\n", json.dump());
+    return;
+  }
+  report::Table table({"coefficient", "value"});
+  for (size_t k = 0; k < solution.coefficients.size(); ++k)
+    table.row({model.coefficients()[k], fmt::format("{:.4f}", solution.coefficients[k])});
+  table.print();
+  fmt::print("\nloss on val {:.4f}, {:.4f} with all at 0; at most {:.1e} above the least\n\n", solution.loss,
+             solution.loss_at_zero, solution.gap);
+  print_test(tasks, test_reference, test);
+}
+
 void run_search(const Arguments& arguments) {
   search::SearchOptions options = search_options(arguments);
   const auto tasks = search_tasks(arguments, options);
@@ -112,6 +167,8 @@ void run_search(const Arguments& arguments) {
   if (auto origin = eval::linear_origin(model, eval::parse_mode(arguments.mode), arguments.origin)) {
     evaluator.linearise(std::move(*origin));
   }
+
+  if (arguments.solve) return run_solve(arguments, model, reference, evaluator, tasks);
 
   int64_t points = 1;
   for (const search::Axis& axis : options.axes) points *= static_cast<int64_t>(axis.values.size());
@@ -142,14 +199,7 @@ void run_search(const Arguments& arguments) {
     }
     if (result.best) {
       fmt::print("\n{}: {} (chosen on val; on test:)\n", options.goal.text(), at);
-      report::Table table({"task", "base", "edited", "change", "95 % interval"});
-      for (const data::Task& task : tasks) {
-        const eval::Accuracy &before = test_reference.at(task.name).accuracy, &after = test.at(task.name).accuracy;
-        table.row({task.name, report::percent(before.value()), report::percent(after.value()),
-                   report::points(after.value() - before.value()),
-                   report::percent(after.low()) + " to " + report::percent(after.high())});
-      }
-      table.print();
+      print_test(tasks, test_reference, test);
     } else {
       fmt::print("\nno point satisfies the constraints; the nearest is {}\n", at);
     }
@@ -171,7 +221,10 @@ void add_search_command(CLI::App& app) {
   auto arguments = std::make_shared<Arguments>();
   command->add_option("EXPR", arguments->expression, "the edit, with $coefficients")->required();
   command->add_option("-s,--source", arguments->sources, "a source of the expression: name=path")->required();
-  command->add_option("--grid", arguments->axes, "values of a coefficient: a=0:1:0.05 or a=0.1,0.3")->required();
+  command->add_option("--grid", arguments->axes, "values of a coefficient: a=0:1:0.05 or a=0.1,0.3");
+  command->add_flag(
+      "--solve", arguments->solve,
+      "no grid: the coefficients that minimise the loss over the tasks of -t, in the tangent space, where it is convex");
   command->add_option("--maximize", arguments->maximize, "a task, or mean(task, ...)");
   command->add_option("--minimize", arguments->minimize, "a task, or mean(task, ...)");
   command->add_option("--subject-to", arguments->constraints, "'task >= 0.7' or 'task >= 0.95*base' (or <=); repeatable");

@@ -312,6 +312,13 @@ at::Tensor Evaluator::head(const bridge::Params& given, const data::Task& task) 
   return state_->head(params, task, device_of(params));
 }
 
+at::Tensor Evaluator::labels(const data::Task& task, data::Split split) {
+  const data::Loader& loader = state_->loader(task, split);
+  at::Tensor labels = at::empty({loader.size()}, at::kLong);
+  for (int64_t i = 0; i < loader.size(); ++i) labels.mutable_data_ptr<int64_t>()[i] = loader.dataset().label(i);
+  return labels;
+}
+
 TaskResult Evaluator::score(const at::Tensor& features, const bridge::Params& given, const data::Task& task, data::Split split) {
   const c10::InferenceMode inference;
   const bridge::Params params = in_float32(given);

@@ -61,6 +61,7 @@ class Evaluator {
   at::Tensor features(const bridge::Params& params, const data::Task& task, data::Split split);
   /// The zero-shot head, [dim, classes]: train::zero_shot_head(), kept. @param params  the text encoder's
   at::Tensor head(const bridge::Params& params, const data::Task& task);
+  at::Tensor labels(const data::Task& task, data::Split split);  ///< [samples] int64
   /// The answers to these image features [samples, dim], in the order of the split. @param params  the text encoder's
   TaskResult score(const at::Tensor& features, const bridge::Params& params, const data::Task& task, data::Split split);
 

@@ -71,6 +71,14 @@ at::Tensor LinearSweep::logits(size_t task, std::span<const double> coefficients
   return train::classify(outputs.at(coefficients), evaluator_->head(point_, data));
 }
 
+AffineLogits LinearSweep::affine_logits(size_t task) const {
+  const c10::InferenceMode inference;
+  const auto& [data, outputs] = outputs_.at(task);
+  const at::Tensor head = evaluator_->head(point_, data).to(at::kDouble), origin = outputs.origin().to(at::kDouble);
+  const at::Tensor scaled = head / origin.norm(2, {1}).mean();
+  return {origin.matmul(scaled).cpu(), outputs.slopes().to(at::kDouble).matmul(scaled).cpu(), evaluator_->labels(data, split_)};
+}
+
 search::Metrics LinearSweep::metrics(std::span<const double> coefficients) const {
   search::Metrics metrics;
   for (const auto& [task, outputs] : outputs_) {

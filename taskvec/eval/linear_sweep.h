@@ -22,6 +22,13 @@ double accuracy_or_nan(const Measure& measure) {
   }
 }
 
+/// Logits that are affine in coefficients, of features that are divided by their mean norm at coefficients of zero: float64.
+struct AffineLogits {
+  at::Tensor origin;  ///< [samples, classes]
+  at::Tensor slopes;  ///< [coefficients, samples, classes]
+  at::Tensor labels;  ///< [samples] int64
+};
+
 /// A search in the tangent space. Outputs of f_lin are affine in the coefficients of an expression that is: one pass over the
 /// data with as many tangents as there are coefficients serves every point, and a point costs a matrix product.
 class LinearSweep {
@@ -33,6 +40,8 @@ class LinearSweep {
 
   /// Logits of a task's samples, [samples, classes]. @param task  position in the list that was given
   at::Tensor logits(size_t task, std::span<const double> coefficients) const;
+  size_t tasks() const { return outputs_.size(); }
+  AffineLogits affine_logits(size_t task) const;
   /// Accuracy by task name. @param coefficients  in the order of the model's
   search::Metrics metrics(std::span<const double> coefficients) const;
 

@@ -10,6 +10,8 @@ AffineOutputs::AffineOutputs(const models::Dual& value) : origin_(value.primal) 
   slopes_ = rows.empty() ? at::empty({0, origin_.numel()}, origin_.options()) : at::stack(rows);
 }
 
+at::Tensor AffineOutputs::slopes() const { return slopes_.view({-1, origin_.size(0), origin_.size(1)}); }
+
 at::Tensor AffineOutputs::at(std::span<const double> coefficients) const {
   if (static_cast<int64_t>(coefficients.size()) != slopes_.size(0)) {
     fail(ErrorCode::InvalidArgument, "{} coefficients for outputs that depend on {}", coefficients.size(), slopes_.size(0));

@@ -14,6 +14,8 @@ class AffineOutputs {
   /// @param coefficients  K numbers. @return [samples, outputs]
   /// @throws Error{InvalidArgument} for another number of them
   at::Tensor at(std::span<const double> coefficients) const;
+  const at::Tensor& origin() const { return origin_; }  ///< f0, [samples, outputs]
+  at::Tensor slopes() const;                            ///< p_k, [K, samples, outputs]
 
  private:
   at::Tensor origin_, slopes_;  // [samples, outputs], [K, samples * outputs]

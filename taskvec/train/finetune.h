@@ -18,9 +18,9 @@ std::string_view name(Mode mode);  ///< "standard", "linear"
 /// The papers' recipe; the defaults are theirs scaled for the pocket model (experiments: AdamW, cosine with warm-up, clip 1.0).
 struct FinetuneOptions {
   Mode mode = Mode::Standard;
-  std::string only = "*";               ///< glob of the parameters that move, e.g. "*.self_attn.*"
-  int64_t lora = 0;                     ///< rank of adapters that move in place of the blocks' matrices (train/moves.h); 0: none
-  std::optional<uint64_t> from_random;  ///< start from an image encoder that is initialised with this seed
+  std::string only = "*";  ///< glob of the parameters that move, e.g. "*.self_attn.*"
+  int64_t lora = 0;        ///< rank of adapters that move in place of the blocks' matrices (train/moves.h); 0: none
+  std::optional<uint64_t> from_random = {};  ///< start from an image encoder that is initialised with this seed
   int64_t steps = 300, batch = 128, warmup = 20;
   double learning_rate = 3e-4, weight_decay = 0.1, clip = 1.0, label_smoothing = 0.0;
   uint64_t seed = 0;

@@ -1,6 +1,7 @@
 // Evaluation and search in the tangent space.
 #include "taskvec/core/error.h"
 #include "taskvec/core/paths.h"
+#include "taskvec/eval/convex.h"
 #include "taskvec/eval/linear_sweep.h"
 #include "taskvec/eval/mode.h"
 #include "taskvec/eval/objective.h"
@@ -203,6 +204,26 @@ TEST_F(SweepsOnDisk, AFolderThatCannotBeWrittenIsNoFailure) {
   std::ofstream(cache_) << "a file";
   const auto [logits, passes] = sweep(kPlenty);
   EXPECT_EQ(passes, 3 * samples_);
+}
+
+TEST_F(SweepsOnDisk, TheConvexSolutionIsBelowEveryPointByItsCertificate) {
+  Evaluator evaluator(edited_->network(), edited_->folder(), {.limit = 0, .progress = false});
+  evaluator.linearise(*linear_origin(*edited_, Mode::Auto));
+  const auto made = LinearSweep::make(*edited_, evaluator, {task_}, data::Split::Train);
+  const ConvexSolution best = solve_coefficients(*made, 1e-3);
+  EXPECT_LT(best.gap, 1e-9);
+  EXPECT_LT(best.loss, best.loss_at_zero);
+  EXPECT_NEAR(best.loss, convex_loss(*made, best.coefficients, 1e-3), 1e-12);
+  for (double x = -3; x <= 3; x += 0.5) {
+    for (double y = -3; y <= 3; y += 0.5) {
+      const double there = convex_loss(*made, std::vector<double>{x, y}, 1e-3);
+      EXPECT_GE(there, best.loss - best.gap);
+      // On the way there the loss lies below the chord.
+      const std::vector<double> middle{(x + best.coefficients[0]) / 2, (y + best.coefficients[1]) / 2};
+      EXPECT_LE(convex_loss(*made, middle, 1e-3), (there + best.loss) / 2 + 1e-12);
+    }
+  }
+  EXPECT_THROW(solve_coefficients(*made, 0), Error);
 }
 
 }  // namespace
