@@ -34,6 +34,7 @@ void add_eval_command(CLI::App& app);
 void add_search_command(CLI::App& app);
 void add_disentangle_command(CLI::App& app);
 void add_ntk_command(CLI::App& app);
+void add_geometry_command(CLI::App& app);
 void add_demo_command(CLI::App& app);
 
 }  // namespace taskvec::cli

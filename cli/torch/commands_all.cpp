@@ -11,6 +11,7 @@ void add_commands(CLI::App& app) {
   add_search_command(app);
   add_disentangle_command(app);
   add_ntk_command(app);
+  add_geometry_command(app);
   add_demo_command(app);
 }
 

@@ -10,6 +10,8 @@ namespace {
 constexpr int kMostSteps = 100;
 constexpr double kDecrement = 1e-24;  // half the square of Newton's: what another step would gain
 
+constexpr double kRounding = 1e-15;  // of the loss itself
+
 /// Value, gradient [K] and Hessian [K, K] of the loss, float64.
 struct Expansion {
   double value = 0;
@@ -88,7 +90,7 @@ ConvexSolution solve_coefficients(const LinearSweep& sweep, double ridge) {
   solution.coefficients.assign(alpha.const_data_ptr<double>(), alpha.const_data_ptr<double>() + alpha.numel());
   solution.loss = here.value;
   solution.gradient_norm = here.gradient.norm().item<double>();
-  solution.gap = solution.gradient_norm * solution.gradient_norm / (2 * ridge);
+  solution.gap = std::max(solution.gradient_norm * solution.gradient_norm / (2 * ridge), kRounding * solution.loss);
   return solution;
 }
 
