@@ -15,7 +15,8 @@ namespace {
 constexpr double kLinearRate = 3;
 
 struct Arguments {
-  std::string model, task, output, mode = "standard";
+  std::string model, task, output, mode = "standard", penalty = "none";
+  std::vector<std::string> penalty_tasks;
   std::optional<double> learning_rate;
   train::FinetuneOptions options;
   bool json = false;
@@ -23,6 +24,10 @@ struct Arguments {
 
 void run_finetune(Arguments& arguments) {
   if (arguments.mode == "linear") arguments.options.mode = train::Mode::Linear;
+  if ((arguments.penalty == "none") != arguments.penalty_tasks.empty())
+    fail(ErrorCode::InvalidArgument,
+         "--penalty tau-jvp and --penalty-task TASK go together: whose images the vector shall leave alone");
+  for (const auto& name : arguments.penalty_tasks) arguments.options.penalty_tasks.push_back(data::load_task(name));
   const double times = arguments.options.mode == train::Mode::Linear ? kLinearRate : 1;
   arguments.options.learning_rate = arguments.learning_rate.value_or(times * arguments.options.learning_rate);
   const auto result = train::finetune(arguments.model, data::load_task(arguments.task), arguments.output, arguments.options);
@@ -70,6 +75,14 @@ void add_finetune_command(CLI::App& app) {
   command->add_option(
       "--from-random", options.from_random,
       "start from an image encoder that is initialised with this seed, as a control; it is kept in OUTPUT/origin");
+  command
+      ->add_option(
+          "--penalty", arguments->penalty,
+          "tau-jvp: keep the vector from moving the outputs on images of other tasks, whose labels are not used (linear mode)")
+      ->check(CLI::IsMember({"none", "tau-jvp"}))
+      ->capture_default_str();
+  command->add_option("--penalty-task", arguments->penalty_tasks, "those tasks; repeatable");
+  command->add_option("--penalty-weight", options.penalty, "of the mean square of J tau")->capture_default_str();
   command->add_option("--steps", options.steps, "optimiser steps")->capture_default_str();
   command->add_option("--batch", options.batch, "images a step")->capture_default_str();
   command->add_option("--lr", arguments->learning_rate,

@@ -135,7 +135,7 @@ void run_ntk(const Arguments& arguments) {
   const at::Tensor energy = analysis::local_energy(spectrum, sample.tasks, static_cast<int64_t>(tasks.size()));
 
   ordered_json json{{"samples", gram.size(0)}, {"split", arguments.split}, {"eigenvalues", numbers(spectrum.values)}};
-  report::Table table({"task", "alignment with labels", "kernel regression", "of the ten largest, it holds"});
+  report::Table table({"task", "alignment with labels", "kernel regression", "energy of the top ten"});
   for (size_t t = 0; t < tasks.size(); ++t) {
     const at::Tensor own = sample.tasks.eq(static_cast<int64_t>(t)).nonzero().squeeze(1);
     const at::Tensor part = gram.index_select(0, own).index_select(1, own), labels = sample.labels.index_select(0, own);

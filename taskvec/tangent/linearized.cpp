@@ -73,15 +73,15 @@ bridge::Params Linearized::vjp(const at::Tensor& x, const at::Tensor& cotangent,
 }
 
 Linearized::Loss Linearized::gradients(const bridge::Params& tau, const at::Tensor& x,
-                                       const std::function<at::Tensor(const at::Tensor&)>& loss) const {
+                                       const std::function<at::Tensor(const at::Tensor&, const at::Tensor&)>& loss) const {
   const at::AutoGradMode grad(true);
   std::vector<at::Tensor> leaves;
   const bridge::Params point = recording(origin_, leaves, [&](const std::string& name) { return tau.contains(name); });
   const models::Dual value = forward_(point, {&tau, 1}, x);
-  const at::Tensor& tangent = value.tangents.at(0);
-  const at::Tensor outputs = (tangent.defined() ? value.primal.detach() + tangent : value.primal.detach()).requires_grad_();
-  const at::Tensor scalar = loss(outputs);
-  const at::Tensor cotangent = torch::autograd::grad({scalar}, {outputs}).at(0);
+  const at::Tensor& moved = value.tangents.at(0);
+  const at::Tensor tangent = (moved.defined() ? moved : at::zeros_like(value.primal)).detach().requires_grad_();
+  const at::Tensor scalar = loss(value.primal.detach(), tangent);
+  const at::Tensor cotangent = torch::autograd::grad({scalar}, {tangent}).at(0);
   return {scalar.item<double>(), torch::autograd::grad({value.primal}, leaves, {cotangent})};
 }
 

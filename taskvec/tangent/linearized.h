@@ -46,8 +46,9 @@ class Linearized {
   /// f_lin is linear in τ, so that the gradient is J(x; θ0)ᵀ dloss/df_lin: one primal forward pass that keeps its activations,
   /// one tangent pass that uses them, one reverse pass through the primal. Nothing is recorded of the tangents.
   /// @param tau   floats; parameters that it lacks stay
-  /// @param loss  outputs -> a scalar
-  Loss gradients(const bridge::Params& tau, const at::Tensor& x, const std::function<at::Tensor(const at::Tensor&)>& loss) const;
+  /// @param loss  f(x; θ0) and J τ -> a scalar; the outputs are their sum
+  Loss gradients(const bridge::Params& tau, const at::Tensor& x,
+                 const std::function<at::Tensor(const at::Tensor& origin, const at::Tensor& tangent)>& loss) const;
 
  private:
   void check(const bridge::Params& tau) const;

@@ -33,6 +33,9 @@ void check(const FinetuneOptions& o) {
   require(std::isfinite(o.clip) && o.clip >= 0, "clip", o.clip, "0 (off) or more");
   require(o.label_smoothing >= 0 && o.label_smoothing < 1, "label smoothing", o.label_smoothing, "0 to below 1");
   require(o.save_steps >= 0, "save steps", o.save_steps, "0 (none) or more");
+  require(std::isfinite(o.penalty) && o.penalty > 0, "weight of the penalty", o.penalty, "a number above 0");
+  if (!o.penalty_tasks.empty() && o.mode != Mode::Linear)
+    fail(ErrorCode::InvalidArgument, "the penalty of J τ belongs to the tangent space: --mode linear");
   require(o.lora >= 0, "rank of adapters", o.lora, "0 (none) or more");
   require(o.resume_every >= 1, "steps between snapshots", o.resume_every, "1 or more");
 }
@@ -58,6 +61,8 @@ json asked(const models::ClipModel& model, const data::Task& task, const data::D
   if (o.only != "*") asked["only"] = o.only;
   if (o.lora != 0) asked["lora"] = o.lora;
   if (o.from_random) asked["from_random"] = *o.from_random;
+  for (const data::Task& other : o.penalty_tasks) asked["penalty_tasks"].push_back(other.name);
+  if (!o.penalty_tasks.empty()) asked["penalty"] = o.penalty;
   return asked;
 }
 
@@ -79,23 +84,56 @@ bridge::Params image_encoder(const bridge::Params& params, at::Device device) {
   });
 }
 
+struct Batch {
+  at::Tensor pixels, labels;
+  at::Tensor others;  // pixels of another task for the penalty; undefined without one
+};
+
 /// The gradients of a batch at a point of weight space, for the leaves of what moves.
-using Step = std::function<Gradients(const at::Tensor& pixels, const at::Tensor& labels)>;
+using Step = std::function<Gradients(const Batch& batch)>;
 
 Step make_step(const models::ClipModel& model, const bridge::Params& origin, const Moves& moves, const at::Tensor& head,
-               double label_smoothing, Mode mode) {
-  if (mode == Mode::Standard) {
-    return [&, head, label_smoothing](const at::Tensor& pixels, const at::Tensor& labels) {
-      return image_encoder_gradients(model.network, moves.weights(), moves.leaves(), pixels, labels, head, label_smoothing);
+               const FinetuneOptions& o) {
+  if (o.mode == Mode::Standard) {
+    return [&, head](const Batch& batch) {
+      return image_encoder_gradients(model.network, moves.weights(), moves.leaves(), batch.pixels, batch.labels, head,
+                                     o.label_smoothing);
     };
   }
-  return [&, head, label_smoothing, network = tangent::image_encoder(model.network, origin)](const at::Tensor& pixels,
-                                                                                             const at::Tensor& labels) {
-    Gradients result = linear_gradients(network, moves.displacement(), pixels, labels, head, label_smoothing);
+  return [&, head, network = tangent::image_encoder(model.network, origin)](const Batch& batch) {
+    const bridge::Params tau = moves.displacement();
+    Gradients result = linear_gradients(network, tau, batch.pixels, batch.labels, head, o.label_smoothing);
+    if (batch.others.defined()) {
+      const Gradients penalty = jvp_penalty(network, tau, batch.others, o.penalty);
+      result.loss += penalty.loss;
+      for (size_t i = 0; i < result.grads.size(); ++i) result.grads[i] = result.grads[i] + penalty.grads[i];
+    }
     result.grads = moves.pull_back(std::move(result.grads));
     return result;
   };
 }
+
+/// Batches of the tasks of the penalty, one task after the other.
+class OtherBatches {
+ public:
+  OtherBatches(const FinetuneOptions& o, const data::Preprocess& preprocess) {
+    for (const data::Task& task : o.penalty_tasks) {
+      loaders_.emplace_back(data::open_dataset(task, data::Split::Train), preprocess);
+      orders_.emplace_back(loaders_.back().size(), o.batch, o.seed);
+    }
+  }
+  /// Undefined where there are no such tasks.
+  at::Tensor pixels(int64_t step) {
+    if (loaders_.empty()) return {};
+    const auto count = static_cast<int64_t>(loaders_.size());
+    const auto which = static_cast<size_t>(step % count);
+    return loaders_[which].images(orders_[which].indices(step / count));
+  }
+
+ private:
+  std::vector<data::Loader> loaders_;
+  std::vector<BatchOrder> orders_;
+};
 
 /// What goes to disk: the trained tensors in the dtypes that the model came in.
 bridge::Params stored(const bridge::Params& encoder, const bridge::Params& original, const fs::path& folder) {
@@ -163,7 +201,7 @@ void train(const Job& job) {
   const at::Tensor head = zero_shot_head(job.model.network, job.model.params, job.model.path, job.task).to(device);
   const bridge::Params origin = image_encoder(job.model.params, device);
   const Moves moves(origin, {.only = o.only, .rank = o.lora, .linear = o.mode == Mode::Linear, .seed = o.seed});
-  const Step gradients = make_step(job.model, origin, moves, head, o.label_smoothing, o.mode);
+  const Step gradients = make_step(job.model, origin, moves, head, o);
   AdamW optimiser(moves.leaves(), {.weight_decay = o.weight_decay, .clip = o.clip});
 
   int64_t step = 0;
@@ -178,10 +216,12 @@ void train(const Job& job) {
   if (!o.quiet) progress.emplace("fine-tuning on " + job.task.name, o.steps, "steps");
   if (progress && step > 0) progress->add(step);
   BatchOrder order(job.loader.size(), o.batch, o.seed);
+  OtherBatches others(o, job.loader.preprocess());
   while (step < o.steps) {
     const std::vector<int64_t> batch = order.indices(step);
-    const at::Tensor pixels = job.loader.images(batch).to(device), labels = job.loader.labels(batch).to(device);
-    Gradients result = gradients(pixels, labels);
+    const at::Tensor unlabelled = others.pixels(step);
+    Gradients result = gradients({job.loader.images(batch).to(device), job.loader.labels(batch).to(device),
+                                  unlabelled.defined() ? unlabelled.to(device) : unlabelled});
     const double rate = cosine_schedule(o.learning_rate, step, o.steps, o.warmup);
     const double norm = optimiser.step(std::move(result.grads), rate);
     ++step;

@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace taskvec::train {
 
@@ -20,7 +21,9 @@ struct FinetuneOptions {
   Mode mode = Mode::Standard;
   std::string only = "*";  ///< glob of the parameters that move, e.g. "*.self_attn.*"
   int64_t lora = 0;        ///< rank of adapters that move in place of the blocks' matrices (train/moves.h); 0: none
-  std::optional<uint64_t> from_random = {};  ///< start from an image encoder that is initialised with this seed
+  std::optional<uint64_t> from_random = {};    ///< start from an image encoder that is initialised with this seed
+  std::vector<data::Task> penalty_tasks = {};  ///< whose images, without labels, τ shall not move the outputs on (linear mode)
+  double penalty = 0.1;                        ///< weight of jvp_penalty() on them
   int64_t steps = 300, batch = 128, warmup = 20;
   double learning_rate = 3e-4, weight_decay = 0.1, clip = 1.0, label_smoothing = 0.0;
   uint64_t seed = 0;

@@ -31,8 +31,15 @@ Gradients image_encoder_gradients(const models::Clip& network, const bridge::Par
 
 Gradients linear_gradients(const tangent::Linearized& encoder, const bridge::Params& tau, const at::Tensor& pixels,
                            const at::Tensor& labels, const at::Tensor& head, double label_smoothing) {
+  tangent::Linearized::Loss loss = encoder.gradients(tau, pixels, [&](const at::Tensor& origin, const at::Tensor& tangent) {
+    return mean_cross_entropy(origin + tangent, labels, head, label_smoothing);
+  });
+  return {loss.value, std::move(loss.grads)};
+}
+
+Gradients jvp_penalty(const tangent::Linearized& encoder, const bridge::Params& tau, const at::Tensor& pixels, double weight) {
   tangent::Linearized::Loss loss = encoder.gradients(
-      tau, pixels, [&](const at::Tensor& features) { return mean_cross_entropy(features, labels, head, label_smoothing); });
+      tau, pixels, [&](const at::Tensor&, const at::Tensor& tangent) { return weight * tangent.square().sum(1).mean(); });
   return {loss.value, std::move(loss.grads)};
 }
 

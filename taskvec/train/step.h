@@ -28,6 +28,10 @@ Gradients image_encoder_gradients(const models::Clip& network, const bridge::Par
 Gradients linear_gradients(const tangent::Linearized& encoder, const bridge::Params& tau, const at::Tensor& pixels,
                            const at::Tensor& labels, const at::Tensor& head, double label_smoothing);
 
+/// weight · E‖J(x; θ0) τ‖² over images of other tasks, and its gradients with respect to τ: what keeps a vector from moving the
+/// outputs there (Yoshida et al. 2025, "Mastering Task Arithmetic: τJp as a Key Indicator for Weight Disentanglement").
+Gradients jvp_penalty(const tangent::Linearized& encoder, const bridge::Params& tau, const at::Tensor& pixels, double weight);
+
 /// Which samples a training step sees: an endless run through the epochs, each a permutation of its own, so that a step's batch
 /// is a function of (samples, batch, seed, step) alone.
 class BatchOrder {

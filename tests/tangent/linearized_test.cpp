@@ -187,7 +187,8 @@ TEST(Linearized, GradientsAreThoseOfTheDualGraph) {
     const at::Tensor x = tower.inputs();
     const auto [outputs, grads] = by_dual_graph(tower, network.origin(), tau, x);
     EXPECT_LT(largest(network(tau, x) - outputs), 1e-11);
-    const Linearized::Loss got = network.gradients(tau, x, [](const at::Tensor& y) { return y.sin().sum(); });
+    const Linearized::Loss got = network.gradients(
+        tau, x, [](const at::Tensor& origin, const at::Tensor& tangent) { return (origin + tangent).sin().sum(); });
     ASSERT_EQ(got.grads.size(), grads.size());
     for (size_t i = 0; i < grads.size(); ++i)
       EXPECT_LT(largest(got.grads[i] - grads[i]), 1e-11 * std::max(1.0, largest(grads[i]))) << i;

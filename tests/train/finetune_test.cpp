@@ -2,6 +2,7 @@
 
 #include "taskvec/core/error.h"
 #include "taskvec/core/paths.h"
+#include "taskvec/tangent/linearized.h"
 #include "tests/data/tiny_task.h"
 #include "tests/models/tiny_clip.h"
 
@@ -139,6 +140,31 @@ TEST_F(Finetune, AdaptersMoveTheMatricesOfTheBlocksByTheirRank) {
   none.lora = 2;
   none.only = "visual_projection.weight";
   EXPECT_THAT(error_of(none, "none"), HasSubstr("leaves no matrix of a block"));
+}
+
+TEST_F(Finetune, ThePenaltyKeepsTheVectorFromMovingOtherTasks) {
+  const data::Task other = testing_data::write_tiny_task(folder_.path(), "other");
+  const models::ClipModel base = models::open_clip(pocket_);
+  const auto network = tangent::image_encoder(base.network, base.params);
+  const data::Loader loader(data::open_dataset(other, data::Split::Train),
+                            data::Preprocess::open(pocket_, base.network.config().image_size));
+  std::vector<double> moved;
+  for (const double weight : {0.0, 1.0, 100.0}) {
+    FinetuneOptions penalised = options();
+    penalised.mode = Mode::Linear;
+    penalised.learning_rate = 1e-3;
+    if (weight > 0) penalised.penalty_tasks = {other};
+    if (weight > 0) penalised.penalty = weight;
+    const auto output = folder_.path() / fmt::format("penalty-{}", weight);
+    finetune(pocket_, task_, output, penalised);
+    const bridge::Params tau = tangent::task_vector(base.params, bridge::load(*formats::open(output)));
+    moved.push_back(network.jvp({&tau, 1}, loader.images(std::vector<int64_t>{0, 1, 2, 3})).tangents[0].norm().item<double>());
+  }
+  EXPECT_LT(moved[1], moved[0]);
+  EXPECT_LT(moved[2], 0.7 * moved[0]);
+  FinetuneOptions standard = options();
+  standard.penalty_tasks = {other};
+  EXPECT_THAT(error_of(standard, "standard"), HasSubstr("--mode linear"));
 }
 
 TEST_F(Finetune, ARandomStartIsKeptAndTheSameForEveryTask) {
