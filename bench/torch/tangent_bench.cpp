@@ -1,6 +1,8 @@
 // A step of linear fine-tuning beside the standard one, from pixels to updated weights; bench/linear_step.py does both in Python.
 #include "taskvec/bridge/device.h"
 #include "taskvec/core/paths.h"
+#include "taskvec/tangent/affine.h"
+#include "taskvec/train/head.h"
 #include "taskvec/train/optimiser.h"
 #include "taskvec/train/step.h"
 
@@ -65,10 +67,42 @@ void linear_step(benchmark::State& state, Training (*make)()) {
   }
 }
 
+void plain_pass(benchmark::State& state) {
+  const Training t = pocket();
+  const c10::InferenceMode inference;
+  for (auto _ : state) benchmark::DoNotOptimize(train::classify(t.network.image_features(t.origin, t.pixels), t.head).argmax(1));
+}
+
+/// A sweep over a batch: the primal, a tangent per vector, and the answers at every point of a grid.
+void sweep_pass(benchmark::State& state) {
+  const Training t = pocket();
+  const c10::InferenceMode inference;
+  const tangent::Linearized network = tangent::image_encoder(t.network, t.origin);
+  const auto vectors = static_cast<size_t>(state.range(0));
+  const std::vector<bridge::Params> directions(
+      vectors, t.origin.map([](const std::string&, const at::Tensor& tensor) { return at::randn_like(tensor) * 0.01; }));
+  for (auto _ : state) {
+    const tangent::AffineOutputs outputs(network.jvp(directions, t.pixels));
+    for (int64_t point = 0; point < state.range(1); ++point) {
+      const std::vector<double> alpha(vectors, static_cast<double>(point) / static_cast<double>(state.range(1)));
+      benchmark::DoNotOptimize(train::classify(outputs.at(alpha), t.head).argmax(1));
+    }
+  }
+}
+
 BENCHMARK_CAPTURE(standard_step, pocket, pocket)->Unit(benchmark::kMillisecond)->UseRealTime()->MinTime(2);
 BENCHMARK_CAPTURE(linear_step, pocket, pocket)->Unit(benchmark::kMillisecond)->UseRealTime()->MinTime(2);
 BENCHMARK_CAPTURE(standard_step, vit_b32, large)->Unit(benchmark::kMillisecond)->UseRealTime()->MinTime(4);
 BENCHMARK_CAPTURE(linear_step, vit_b32, large)->Unit(benchmark::kMillisecond)->UseRealTime()->MinTime(4);
+BENCHMARK(plain_pass)->Unit(benchmark::kMillisecond)->UseRealTime();
+BENCHMARK(sweep_pass)
+    ->ArgNames({"vectors", "points"})
+    ->Unit(benchmark::kMillisecond)
+    ->UseRealTime()
+    ->Args({1, 1})
+    ->ArgsProduct({{1, 2, 5}, {21}})
+    ->Args({2, 441})
+    ->Args({5, 32});
 
 }  // namespace
 }  // namespace taskvec
