@@ -33,7 +33,8 @@ Bpe::Bpe(std::unordered_map<std::string, int64_t> vocab, const std::vector<std::
   };
   for (size_t rank = 0; rank < merges.size(); ++rank) {
     const auto& [left, right] = merges[rank];
-    merges_[{id_of(left), id_of(right)}] = {static_cast<int64_t>(rank), id_of(left + right)};
+    const std::pair parts{id_of(left), id_of(right)};  // in order, so that a message does not depend on the compiler
+    merges_[parts] = {static_cast<int64_t>(rank), id_of(left + right)};
   }
 }
 
