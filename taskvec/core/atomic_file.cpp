@@ -45,6 +45,13 @@ void remove_leftovers(const fs::path& target) {
   }
 }
 
+/// Locks what has just been made, so that no other run takes it for a leftover.
+/// @return false where one did, before the lock: it is gone then
+bool lock_new(int fd) {
+  struct stat status {};
+  return ::flock(fd, LOCK_EX) == 0 && ::fstat(fd, &status) == 0 && status.st_nlink > 0;
+}
+
 void sync_folder(const fs::path& folder) {
   const int fd = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (fd < 0) return;  // a rename without it is still atomic, only not yet durable
@@ -70,13 +77,16 @@ struct AtomicFile::State {
 AtomicFile::AtomicFile(const fs::path& path, uint64_t size) : state_(std::make_unique<State>()) {
   State& state = *state_;
   remove_leftovers(path);
-  std::string name = (folder_of(path) / (temporary_prefix(path) + "XXXXXX")).string();
-  state.fd = ::mkostemp(name.data(), O_CLOEXEC);
-  if (state.fd < 0) fail_io("write", path, errno);
+  std::string name;
+  do {
+    if (state.fd >= 0) ::close(state.fd);
+    name = (folder_of(path) / (temporary_prefix(path) + "XXXXXX")).string();
+    state.fd = ::mkostemp(name.data(), O_CLOEXEC);
+    if (state.fd < 0) fail_io("write", path, errno);
+  } while (!lock_new(state.fd));
   state.target = path;
   state.temporary = name;
   state.size = size;
-  ::flock(state.fd, LOCK_EX | LOCK_NB);
   // mkostemp makes files for the owner alone; a checkpoint is an ordinary file.
   const mode_t mask = ::umask(0);
   ::umask(mask);
@@ -138,11 +148,14 @@ AtomicFolder::AtomicFolder(const fs::path& target) : target_(target.has_filename
   if (fs::exists(target_, error) && !fs::is_directory(target_, error))
     fail(ErrorCode::Io, "cannot write folder {}: a file of that name is there", target_.string());
   remove_leftovers(target_);
-  std::string name = (folder_of(target_) / (temporary_prefix(target_) + "XXXXXX")).string();
-  if (::mkdtemp(name.data()) == nullptr) fail_io("write", target_, errno);
+  std::string name;
+  do {
+    if (lock_fd_ >= 0) ::close(lock_fd_);
+    name = (folder_of(target_) / (temporary_prefix(target_) + "XXXXXX")).string();
+    if (::mkdtemp(name.data()) == nullptr) fail_io("write", target_, errno);
+    lock_fd_ = ::open(name.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  } while (lock_fd_ < 0 ? errno == ENOENT : !lock_new(lock_fd_));
   temporary_ = name;
-  lock_fd_ = ::open(name.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (lock_fd_ >= 0) ::flock(lock_fd_, LOCK_EX | LOCK_NB);
   const mode_t mask = ::umask(0);
   ::umask(mask);
   ::chmod(name.c_str(), 0777 & ~mask);

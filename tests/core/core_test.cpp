@@ -10,6 +10,7 @@
 
 #include <atomic>
 #include <filesystem>
+#include <thread>
 
 namespace taskvec {
 namespace {
@@ -99,6 +100,26 @@ TEST_F(AtomicFileTest, RemovesWhatAKilledRunLeftButNotWhatALivingOneHolds) {
   AtomicFile second(folder_ / "f", 1);
   EXPECT_FALSE(fs::exists(folder_ / ".f.taskvec-abcdef"));
   EXPECT_EQ(std::distance(fs::directory_iterator(folder_), fs::directory_iterator()), 2);
+}
+
+TEST_F(AtomicFileTest, ManyWritersOfOneFileDoNotTakeEachOthersTemporaries) {
+  std::vector<std::jthread> writers;
+  std::atomic<int> failed{0};
+  for (const char letter : {'a', 'b', 'c', 'd'}) {
+    writers.emplace_back([&, letter] {
+      for (int i = 0; i < 200; ++i) {
+        try {
+          write_file_atomically(folder_ / "f", std::string(3, letter));
+        } catch (const Error&) {
+          ++failed;
+        }
+      }
+    });
+  }
+  writers.clear();
+  EXPECT_EQ(failed, 0);
+  EXPECT_EQ(read_file(folder_ / "f").size(), 3);
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder_), {}), 1);
 }
 
 TEST_F(AtomicFileTest, AnImpossibleSizeSaysSo) {
