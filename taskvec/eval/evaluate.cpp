@@ -33,17 +33,6 @@ bridge::Params in_float32(const bridge::Params& params) {
       [](const std::string&, const at::Tensor& tensor) { return tensor.is_floating_point() ? tensor.to(at::kFloat) : tensor; });
 }
 
-/// Changes when anything does that a head is made of.
-std::string text_fingerprint(const models::Clip& network, const bridge::Params& params) {
-  Fingerprint print;
-  for (const models::ParamInfo& info : network.params().params) {
-    if (models::Clip::is_image_encoder(info.name)) continue;
-    const at::Tensor tensor = params.at(info.name).cpu().contiguous();
-    print.update(info.name).update(bridge::view(tensor).bytes);
-  }
-  return print.hex();
-}
-
 [[noreturn]] void not_finite(const data::Task& task, int64_t sample, const bridge::Params& params) {
   std::string cause = "every weight is finite: they are too large, as far from a trained point as a large coefficient leads";
   for (const auto& [name, tensor] : params) {
@@ -62,6 +51,11 @@ std::string fingerprint_of(const bridge::Params& params) {
     print.update(name).update(bridge::view(here).bytes);
   }
   return print.hex();
+}
+
+/// Changes when anything does that a head is made of.
+std::string text_fingerprint(const bridge::Params& params) {
+  return fingerprint_of(params.filter([](const std::string& name) { return !models::Clip::is_image_encoder(name); }));
 }
 
 bool is_zero(const bridge::Params& params) {
@@ -102,7 +96,7 @@ struct Evaluator::State {
   }
 
   at::Tensor head(const bridge::Params& params, const data::Task& task, const at::Device& device) {
-    const std::string key = text_fingerprint(network, params) + device.str() + task_key(task);
+    const std::string key = text_fingerprint(params) + device.str() + task_key(task);
     if (const auto found = heads.find(key); found != heads.end()) return found->second;
     if (heads.size() >= kHeadsKept) heads.clear();
     return heads[key] = train::zero_shot_head(network, params, folder, task).to(device);

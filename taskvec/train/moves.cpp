@@ -26,7 +26,7 @@ bool is_block_matrix(const std::string& name, const at::Tensor& tensor) {
 }  // namespace
 
 Moves::Moves(const bridge::Params& origin, const Options& options)
-    : origin_(origin.map([](const std::string&, const at::Tensor& tensor) { return tensor.detach().clone(); })) {
+    : origin_(origin.map([](const std::string&, const at::Tensor& tensor) { return tensor.detach(); })) {
   const Glob only(options.only);
   for (const auto& [name, tensor] : origin_) {
     if (!only.matches(name)) continue;

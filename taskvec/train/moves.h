@@ -7,7 +7,7 @@
 namespace taskvec::train {
 
 /// What training moves of an image encoder: its weights themselves, or low-rank adapters of them (LoRA, Hu et al. 2021),
-/// W = W0 + s·B·A with A random, B = 0 at the start, and s = 1.
+/// W = W0 + B·A with A random and B = 0 at the start.
 ///
 /// In the tangent space an adapter is taken to first order, too: at B = 0 the derivative of B·A is δB·A, so that A stays and
 /// τ = B·A is linear in B.
@@ -20,7 +20,7 @@ class Moves {
     uint64_t seed = 0;       ///< of A
   };
 
-  /// @param origin  the image encoder, float32
+  /// @param origin  the image encoder, float32; never written to
   /// @throws Error{InvalidArgument} where the pattern leaves nothing to train, or the rank exceeds a matrix's
   Moves(const bridge::Params& origin, const Options& options);
 
