@@ -40,7 +40,11 @@ void check(const FinetuneOptions& o) {
   require(o.resume_every >= 1, "steps between snapshots", o.resume_every, "1 or more");
 }
 
-json asked(const models::ClipModel& model, const data::Task& task, const data::Dataset& data, const FinetuneOptions& o) {
+using Datasets = std::vector<std::shared_ptr<const data::Dataset>>;
+
+/// @param others  of the tasks of the penalty
+json asked(const models::ClipModel& model, const data::Task& task, const data::Dataset& data, const Datasets& others,
+           const FinetuneOptions& o) {
   json asked = {{"command", "finetune"},
                 {"model", model.checkpoint->fingerprint()},
                 {"task", task.name},
@@ -61,8 +65,8 @@ json asked(const models::ClipModel& model, const data::Task& task, const data::D
   if (o.only != "*") asked["only"] = o.only;
   if (o.lora != 0) asked["lora"] = o.lora;
   if (o.from_random) asked["from_random"] = *o.from_random;
-  for (const data::Task& other : o.penalty_tasks) asked["penalty_tasks"].push_back(other.name);
-  if (!o.penalty_tasks.empty()) asked["penalty"] = o.penalty;
+  for (const auto& other : others) asked["penalty_data"].push_back(other->fingerprint());
+  if (!others.empty()) asked["penalty"] = o.penalty;
   return asked;
 }
 
@@ -116,9 +120,9 @@ Step make_step(const models::ClipModel& model, const bridge::Params& origin, con
 /// Batches of the tasks of the penalty, one task after the other.
 class OtherBatches {
  public:
-  OtherBatches(const FinetuneOptions& o, const data::Preprocess& preprocess) {
-    for (const data::Task& task : o.penalty_tasks) {
-      loaders_.emplace_back(data::open_dataset(task, data::Split::Train), preprocess);
+  OtherBatches(const Datasets& datasets, const data::Preprocess& preprocess, const FinetuneOptions& o) {
+    for (const auto& dataset : datasets) {
+      loaders_.emplace_back(dataset, preprocess);
       orders_.emplace_back(loaders_.back().size(), o.batch, o.seed);
     }
   }
@@ -191,6 +195,7 @@ struct Job {
   const models::ClipModel& model;
   const data::Task& task;
   const data::Loader& loader;
+  const Datasets& others;  // of the tasks of the penalty
   const FinetuneOptions& options;
   RunFolder& run;
 };
@@ -216,7 +221,7 @@ void train(const Job& job) {
   if (!o.quiet) progress.emplace("fine-tuning on " + job.task.name, o.steps, "steps");
   if (progress && step > 0) progress->add(step);
   BatchOrder order(job.loader.size(), o.batch, o.seed);
-  OtherBatches others(o, job.loader.preprocess());
+  OtherBatches others(job.others, job.loader.preprocess(), o);
   while (step < o.steps) {
     const std::vector<int64_t> batch = order.indices(step);
     const at::Tensor unlabelled = others.pixels(step);
@@ -258,16 +263,18 @@ FinetuneResult finetune(const fs::path& model_path, const data::Task& task, cons
   }
   models::ClipModel model = models::open_clip(model_path);
   const auto dataset = data::open_dataset(task, data::Split::Train);
+  Datasets others;
+  for (const data::Task& other : options.penalty_tasks) others.push_back(data::open_dataset(other, data::Split::Train));
   const fs::path start_model = options.from_random ? output / "origin" : model_path;
   const json about = {{"model", fs::absolute(start_model).lexically_normal().string()}, {"task", task.file.string()}};
-  RunFolder run(output, asked(model, task, *dataset, options), about, options.force);
+  RunFolder run(output, asked(model, task, *dataset, others, options), about, options.force);
   if (options.from_random) model = random_origin(model, *options.from_random, start_model);
 
   FinetuneResult result;
   result.already_done = run.result().has_value();
   if (!result.already_done) {
     const data::Loader loader(dataset, data::Preprocess::open(model.path, model.network.config().image_size));
-    train({model, task, loader, options, run});
+    train({model, task, loader, others, options, run});
   }
   result.final_loss = run.result()->value("final_loss", 0.0);
   result.steps = run.result()->value("steps", int64_t{0});
