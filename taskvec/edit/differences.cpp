@@ -55,29 +55,41 @@ void Differences::add(const formats::TensorEntry& entry, bool allow_differing_in
          name(info.dtype), entry.name, finetuned, base);
 }
 
-void Differences::for_each_block(size_t index, const std::function<void(int64_t, std::span<const double>)>& use) const {
+void Differences::for_each_part(size_t index,
+                                const std::function<void(int64_t, int64_t, std::span<const TileSource>)>& use) const {
   const Tile& tile = tiles_[index];
-  const TensorPlan& tensor = plan_.tensors[tile.tensor];
-  TensorPlan wide = {.name = tensor.name, .info = {Dtype::F64, tensor.info.shape}, .terms = tensor.terms};
   const auto sources = sources_of(plan_, tile);
   for (const auto& source : sources) source.read_ahead();
   std::optional<TileHashes> hashes;
   if (hashed_[index] == 0) hashes.emplace(*hashes_, plan_, tile, sources);
-  std::vector<double> values(static_cast<size_t>(std::min(kBlock, tile.n)));
   for (int64_t first = 0; first < tile.n; first += kBlock) {
     const int64_t n = std::min(kBlock, tile.n - first);
-    const auto block = std::span(values).first(static_cast<size_t>(n));
-    auto* bytes = std::as_writable_bytes(block).data();
     if (hashes) hashes->add(first, n);
-    compute(wide, sources, first, n, /*saturate=*/false, bytes);
-    if (const int64_t bad = kernels::count_non_finite(Dtype::F64, bytes, n); bad > 0)
-      fail(ErrorCode::Numeric,
-           "tensor '{}': {} elements from {} on have a difference that is NaN or infinite; --lossless keeps it", tensor.name, bad,
-           tile.begin + first);
-    use(tile.begin + first, block);
+    use(first, n, sources);
   }
   hashed_[index] = 1;
   for (const auto& source : sources) source.release();
+}
+
+void Differences::for_each_block(size_t index, const std::function<void(int64_t, std::span<const double>)>& use) const {
+  const Tile& tile = tiles_[index];
+  std::vector<double> values(static_cast<size_t>(std::min(kBlock, tile.n)));
+  for_each_part(index, [&](int64_t first, int64_t n, std::span<const TileSource> sources) {
+    const auto block = std::span(values).first(static_cast<size_t>(n));
+    exact(tile, sources, first, block);
+    use(tile.begin + first, block);
+  });
+}
+
+void Differences::exact(const Tile& tile, std::span<const TileSource> sources, int64_t first, std::span<double> values) const {
+  const TensorPlan& tensor = plan_.tensors[tile.tensor];
+  const TensorPlan wide = {.name = tensor.name, .info = {Dtype::F64, tensor.info.shape}, .terms = tensor.terms};
+  auto* bytes = std::as_writable_bytes(values).data();
+  const auto n = static_cast<int64_t>(values.size());
+  compute(wide, sources, first, n, /*saturate=*/false, bytes);
+  if (const int64_t bad = kernels::count_non_finite(Dtype::F64, bytes, n); bad > 0)
+    fail(ErrorCode::Numeric, "tensor '{}': {} elements from {} on have a difference that is NaN or infinite; --lossless keeps it",
+         tensor.name, bad, tile.begin + first);
 }
 
 EndFingerprints Differences::fingerprints() const {

@@ -31,10 +31,18 @@ class Differences {
   /// The tiles of a tensor: positions [first, second) in tiles().
   std::pair<size_t, size_t> tile_range(size_t tensor) const { return {first_tile_[tensor], first_tile_[tensor + 1]}; }
 
+  /// Calls use(first, n, sources) for elements [first, first + n) of the tile at this position, in order, `first` in elements of
+  /// the tile: two sources, the fine-tuned checkpoint first, whose bytes are in the cache by now.
+  void for_each_part(size_t tile, const std::function<void(int64_t first, int64_t n, std::span<const TileSource>)>& use) const;
+
   /// Calls use(first, values) for the elements of the tile at this position, block by block in order; a block begins at a
-  /// multiple of 8 elements.
+  /// multiple of 8 elements, `first` in elements of the tensor.
   /// @throws Error{Numeric} naming the tensor when a difference is NaN or infinite
   void for_each_block(size_t tile, const std::function<void(int64_t first, std::span<const double> values)>& use) const;
+
+  /// The differences of elements [first, first + values.size()) of a tile.
+  /// @throws Error{Numeric} as for_each_block()
+  void exact(const Tile& tile, std::span<const TileSource> sources, int64_t first, std::span<double> values) const;
 
   /// Calls body(tile) with every position of tiles() that belongs to a tensor, from all threads.
   void for_each_tile(size_t tensor, const std::function<void(size_t tile)>& body) const;

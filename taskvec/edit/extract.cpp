@@ -44,7 +44,30 @@ std::string options_text(const ExtractOptions& options) {
   return json.dump();
 }
 
-constexpr size_t kWriteBytes = size_t{1} << 20;  // larger writes cost the system less
+[[noreturn]] void fail_too_large(const std::string& tensor, Dtype dtype) {
+  fail(ErrorCode::Numeric, "tensor '{}': a difference is too large for {}; --lossless keeps it", tensor, name(dtype));
+}
+
+/// One tile of differences as `dtype`, by the rules of an edit: `finetuned - base` gives the same bytes.
+std::vector<std::byte> stored_tile(const Differences& differences, size_t index, Dtype dtype, Measure& measure) {
+  const Tile& tile = differences.tiles()[index];
+  const TensorPlan& tensor = differences.tensors()[tile.tensor];
+  const TensorPlan as_stored = {.name = tensor.name, .info = {dtype, tensor.info.shape}, .terms = tensor.terms};
+  const auto item = static_cast<size_t>(itemsize(dtype));
+  std::vector<std::byte> stored(static_cast<size_t>(tile.n) * item);
+  differences.for_each_part(index, [&](int64_t first, int64_t n, std::span<const TileSource> sources) {
+    std::byte* out = stored.data() + static_cast<size_t>(first) * item;
+    compute(as_stored, sources, first, n, /*saturate=*/false, out);
+    if (kernels::count_non_finite(dtype, out, n) > 0) {
+      std::vector<double> values(static_cast<size_t>(n));
+      differences.exact(tile, sources, first, values);  // says so when it is not the dtype's fault
+      fail_too_large(tensor.name, dtype);
+    }
+    const auto &finetuned = sources[0], &base = sources[1];
+    measure.add(kernels::residual(finetuned.dtype(), finetuned.data(first), base.dtype(), base.data(first), dtype, out, n));
+  });
+  return stored;
+}
 
 void extract_dense(const Extraction& extraction, const Differences& differences) {
   formats::OutputLayout layout;
@@ -57,17 +80,10 @@ void extract_dense(const Extraction& extraction, const Differences& differences)
   parallel_for(static_cast<int64_t>(measures.size()), [&](int64_t i) {
     const auto index = static_cast<size_t>(i);
     const Tile& tile = differences.tiles()[index];
-    std::vector<std::byte> stored, block;
-    const auto item = static_cast<uint64_t>(itemsize(dtype));
-    differences.for_each_block(index, [&](int64_t first, std::span<const double> values) {
-      store_values(differences.tensors()[tile.tensor].name, values, 1, dtype, block, measures[index]);
-      stored.insert(stored.end(), block.begin(), block.end());
-      const uint64_t end = (static_cast<uint64_t>(first) + values.size()) * item;
-      if (stored.size() < kWriteBytes && first + static_cast<int64_t>(values.size()) < tile.begin + tile.n) return;
-      writer.write(tile.tensor, end - stored.size(), stored);
-      writer.finished(tile.tensor, end - stored.size(), stored.size());
-      stored.clear();
-    });
+    const std::vector<std::byte> stored = stored_tile(differences, index, dtype, measures[index]);
+    const uint64_t offset = static_cast<uint64_t>(tile.begin) * static_cast<uint64_t>(itemsize(dtype));
+    writer.write(tile.tensor, offset, stored);
+    writer.finished(tile.tensor, offset, stored.size());
     progress.add(4 * tile.n);
   });
   extraction.set_error(measures);
@@ -169,8 +185,7 @@ void store_values(const std::string& tensor, std::span<const double> values, dou
   out.resize(values.size() * static_cast<size_t>(itemsize(dtype)));
   kernels::convert(Dtype::F64, std::as_bytes(scale == 1 ? values : std::span<const double>(scaled)), dtype, out);
   const kernels::Difference rounding = difference(values, dtype, out);
-  if (rounding.non_finite > 0)
-    fail(ErrorCode::Numeric, "tensor '{}': a difference is too large for {}; --lossless keeps it", tensor, name(dtype));
+  if (rounding.non_finite > 0) fail_too_large(tensor, dtype);
   measure.add(rounding);
 }
 

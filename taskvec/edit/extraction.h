@@ -18,6 +18,10 @@ struct Measure {
     error += (stored - exact) * (stored - exact);
     norm += exact * exact;
   }
+  void add(const kernels::Residual& residual) {
+    error += residual.error;
+    norm += residual.norm;
+  }
   void add(const kernels::Difference& exact_to_stored) {
     error += exact_to_stored.sum_squares;
     norm += exact_to_stored.dot_aa;

@@ -8,15 +8,11 @@ namespace {
 
 constexpr uint64_t kBlock = uint64_t{16} << 20;  // a multiple of kHashChunk, at which tiles begin
 
-const std::byte* data_of(const TileSource& source, int64_t first) {
-  return source.range.bytes().data() + first * itemsize(source.range.info().dtype);
-}
-
 std::vector<kernels::Addend> addends_of(const TensorPlan& tensor, std::span<const TileSource> sources, int64_t first) {
   std::vector<kernels::Addend> addends;
   addends.reserve(sources.size());
   for (size_t k = 0; k < sources.size(); ++k)
-    addends.push_back({sources[k].range.info().dtype, data_of(sources[k], first), tensor.terms[k].coefficient});
+    addends.push_back({sources[k].dtype(), sources[k].data(first), tensor.terms[k].coefficient});
   return addends;
 }
 
@@ -89,7 +85,7 @@ void TileHashes::add(int64_t first, int64_t n) {
 void compute(const TensorPlan& tensor, std::span<const TileSource> sources, int64_t first, int64_t n, bool saturate,
              std::byte* out) {
   if (tensor.is_copy) {
-    std::memcpy(out, data_of(sources[0], first), static_cast<size_t>(n * itemsize(tensor.info.dtype)));
+    std::memcpy(out, sources[0].data(first), static_cast<size_t>(n * itemsize(tensor.info.dtype)));
     return;
   }
   const auto addends = addends_of(tensor, sources, first);

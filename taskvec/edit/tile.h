@@ -23,6 +23,10 @@ struct TileSource {
   size_t source;  ///< index into Plan::sources
   formats::TensorRange range;
 
+  Dtype dtype() const { return range.info().dtype; }
+  /// The elements from `first` of the tile on.
+  const std::byte* data(int64_t first) const { return range.bytes().data() + first * itemsize(dtype()); }
+
   /// Read ahead of the tile, and let go of its bytes: in blocks of several tiles, as each call costs a little.
   void read_ahead() const;
   void release() const;

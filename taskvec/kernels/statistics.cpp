@@ -29,6 +29,10 @@ struct PartialSums {
   int64_t differing = 0;
 };
 
+struct ResidualSums {
+  alignas(64) std::array<double, kSums> error{}, norm{};
+};
+
 }  // namespace taskvec::kernels
 #endif
 
@@ -77,6 +81,38 @@ bool add_finite(const double* HWY_RESTRICT x, const double* HWY_RESTRICT y, size
   return true;
 }
 
+/// Adds n elements, a multiple of kSums, of which load(x, i) gives a vector in float64.
+template <typename T, typename Load>
+HWY_INLINE void add_residuals(const T* HWY_RESTRICT a, const T* HWY_RESTRICT b, const T* HWY_RESTRICT stored, size_t n,
+                              const Load& load, ResidualSums& sums) {
+  const D d;
+  for (size_t lane = 0; lane < kSums; lane += hn::Lanes(d)) {
+    V error = hn::Load(d, &sums.error[lane]), norm = hn::Load(d, &sums.norm[lane]);
+    for (size_t i = lane; i < n; i += kSums) {
+      const V exact = hn::Sub(load(a + i), load(b + i)), gap = hn::Sub(load(stored + i), exact);
+      error = hn::Add(error, hn::Mul(gap, gap));
+      norm = hn::Add(norm, hn::Mul(exact, exact));
+    }
+    hn::Store(error, d, &sums.error[lane]);
+    hn::Store(norm, d, &sums.norm[lane]);
+  }
+}
+
+void add_residuals_f64(const double* a, const double* b, const double* stored, size_t n, ResidualSums& sums) {
+  add_residuals(
+      a, b, stored, n, [](const double* x) HWY_ATTR { return hn::Load(D(), x); }, sums);
+}
+
+/// The hot case without a detour through memory.
+void add_residuals_bf16(const uint16_t* a, const uint16_t* b, const uint16_t* stored, size_t n, ResidualSums& sums) {
+  const auto load = [](const uint16_t* x) HWY_ATTR {
+    const hn::Rebind<uint32_t, D> d32;
+    const auto bits = hn::ShiftLeft<16>(hn::PromoteTo(d32, hn::LoadU(hn::Rebind<uint16_t, D>(), x)));
+    return hn::PromoteTo(D(), hn::BitCast(hn::Rebind<float, D>(), bits));
+  };
+  add_residuals(a, b, stored, n, load, sums);
+}
+
 /// Elements whose exponent is all ones.
 template <typename Bits>
 HWY_INLINE size_t count_full_exponents(const Bits* HWY_RESTRICT data, size_t n, Bits exponent) {
@@ -101,6 +137,8 @@ namespace taskvec::kernels {
 namespace {
 
 HWY_EXPORT(add_finite);
+HWY_EXPORT(add_residuals_f64);
+HWY_EXPORT(add_residuals_bf16);
 HWY_EXPORT(count_full16);
 HWY_EXPORT(count_full32);
 HWY_EXPORT(count_full64);
@@ -170,6 +208,8 @@ int64_t count_aligned(const Count& count, const std::byte* data, int64_t element
   return static_cast<int64_t>(total);
 }
 
+bool aligned(const std::byte* data) { return reinterpret_cast<uintptr_t>(data) % sizeof(uint16_t) == 0; }
+
 }  // namespace
 
 void Difference::merge(const Difference& other) {
@@ -212,6 +252,30 @@ Difference difference(Dtype dtype_a, const std::byte* a, Dtype dtype_b, const st
   result.dot_ab = fold(sums.ab, plus);
   result.sum_squares = fold(sums.squares, plus);
   return result;
+}
+
+Residual residual(Dtype dtype_a, const std::byte* a, Dtype dtype_b, const std::byte* b, Dtype dtype_stored,
+                  const std::byte* stored, int64_t n) {
+  use_simd_level();
+  const auto count = static_cast<size_t>(n);
+  ResidualSums sums;
+  size_t begin = 0;
+  const bool all_bf16 = dtype_a == Dtype::BF16 && dtype_b == Dtype::BF16 && dtype_stored == Dtype::BF16;
+  if (all_bf16 && aligned(a) && aligned(b) && aligned(stored)) {
+    const auto elements = [](const std::byte* data) { return reinterpret_cast<const uint16_t*>(data); };
+    begin = count / kSums * kSums;
+    HWY_DYNAMIC_DISPATCH(add_residuals_bf16)(elements(a), elements(b), elements(stored), begin, sums);
+  }
+  Tile x, y, z;
+  for (; begin < count; begin += kTile) {
+    const size_t size = std::min(kTile, count - begin), padded = (size + kSums - 1) / kSums * kSums;
+    x.load(dtype_a, a, begin, size);
+    y.load(dtype_b, b, begin, size);
+    z.load(dtype_stored, stored, begin, size);
+    HWY_DYNAMIC_DISPATCH(add_residuals_f64)(x.data(), y.data(), z.data(), padded, sums);
+  }
+  const std::plus<double> plus;
+  return {.error = fold(sums.error, plus), .norm = fold(sums.norm, plus)};
 }
 
 int64_t count_non_finite(Dtype dtype, const std::byte* data, int64_t n) {

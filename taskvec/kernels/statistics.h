@@ -21,6 +21,16 @@ struct Difference {
 /// @param a, b  n elements each, float dtypes (may differ)
 Difference difference(Dtype dtype_a, const std::byte* a, Dtype dtype_b, const std::byte* b, int64_t n);
 
+/// What storing a difference costs, summed like Difference; every element is taken in float64.
+struct Residual {
+  double error = 0;  ///< of the squares of stored - (a - b)
+  double norm = 0;   ///< of the squares of a - b
+};
+
+/// @param a, b, stored  n elements each, float dtypes (may differ), finite
+Residual residual(Dtype dtype_a, const std::byte* a, Dtype dtype_b, const std::byte* b, Dtype dtype_stored,
+                  const std::byte* stored, int64_t n);
+
 /// Number of NaN and infinite elements.
 int64_t count_non_finite(Dtype dtype, const std::byte* data, int64_t n);
 

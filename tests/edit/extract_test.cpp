@@ -63,15 +63,17 @@ class ExtractTest : public FolderTest {
 
 TEST_F(ExtractTest, DenseIsTheDifferenceThatEditWrites) {
   const auto [base, ft] = models();
-  const auto [tv, summary] = extracted(base, ft, {});
-  run(plan(parse("ft - base"), {{"base", base}, {"ft", ft}}, {.dtype = Dtype::F32}), folder_ / "edit.safetensors");
-  const auto edited = formats::open(folder_ / "edit.safetensors");
-  for (const char* name : {"v", "w", "none"}) EXPECT_EQ(bytes_of(*tv, name), bytes_of(*edited, name)) << name;
-  EXPECT_EQ(tv->manifest().find("ids"), nullptr);
-  EXPECT_EQ(summary.tensors, 3);
-  EXPECT_EQ(summary.dense_bytes, 4 * 700'501);
-  EXPECT_LT(summary.relative_error, 1e-7);
-  EXPECT_EQ(summary.bytes, static_cast<int64_t>(fs::file_size(folder_ / "tv.safetensors")));
+  for (const auto& [dtype, error] : {std::pair(Dtype::F32, 1e-7), std::pair(Dtype::BF16, 1e-2)}) {
+    const auto [tv, summary] = extracted(base, ft, {.dtype = dtype});
+    run(plan(parse("ft - base"), {{"base", base}, {"ft", ft}}, {.dtype = dtype}), folder_ / "edit.safetensors");
+    const auto edited = formats::open(folder_ / "edit.safetensors");
+    for (const char* name : {"v", "w", "none"}) EXPECT_EQ(bytes_of(*tv, name), bytes_of(*edited, name)) << name;
+    EXPECT_EQ(tv->manifest().find("ids"), nullptr);
+    EXPECT_EQ(summary.tensors, 3);
+    EXPECT_EQ(summary.dense_bytes, 4 * 700'501);
+    EXPECT_LT(summary.relative_error, error);
+    EXPECT_EQ(summary.bytes, static_cast<int64_t>(fs::file_size(folder_ / "tv.safetensors")));
+  }
 }
 
 // 700,501 squares, added in another order: 1e-10 is their number times the float64 epsilon.
@@ -287,6 +289,9 @@ TEST_F(ExtractTest, WhatIsNoDifferenceIsNamed) {
               HasSubstr("tensor 'w': 1 elements from 0 on have a difference that is NaN or infinite; --lossless keeps it"));
   EXPECT_THAT(error_of(one("y.safetensors", {0, 0}, Dtype::F64), one("x.safetensors", {1, 1e300}, Dtype::F64)),
               HasSubstr("tensor 'w': a difference is too large for F32"));
+  EXPECT_THAT(error_of(one("y.safetensors", {0, -3e38}, Dtype::BF16), one("x.safetensors", {1, 3e38}, Dtype::BF16),
+                       {.dtype = Dtype::BF16}),
+              HasSubstr("tensor 'w': a difference is too large for BF16"));
   EXPECT_THAT(error_of(base, ft, {.dtype = Dtype::F16}), HasSubstr("written as F32 or BF16, not as F16"));
   EXPECT_THAT(error_of(base, ft, {.kind = DeltaKind::Sparse, .density = 1.5}), HasSubstr("a density of 1.5"));
   EXPECT_THAT(error_of(base, ft, {.kind = DeltaKind::Sparse, .density = 1e-12, .random = true}), HasSubstr("keeps nothing"));

@@ -410,6 +410,48 @@ TEST_P(StatisticsOfDtype, DifferenceIsTheSameOnEverySimdLevelAndAtAnyAlignment) 
   }
 }
 
+// What a difference of finite elements loses when it is stored as bfloat16.
+TEST_P(StatisticsOfDtype, ResidualIsTheSameOnEverySimdLevelAndAtAnyAlignment) {
+  for (const size_t n : {size_t{5}, size_t{1024}, size_t{3 * 1024 + 77}}) {
+    std::vector<double> x(n), y(n), exact(n), stored(n);
+    const Philox random(7, n);
+    for (size_t i = 0; i < n; ++i) {
+      x[i] = random.normal(i);
+      y[i] = random.normal(n + i);
+    }
+    const auto narrowed = [](Dtype dtype, std::vector<double>& values) {
+      std::vector<std::byte> bytes(values.size() * static_cast<size_t>(itemsize(dtype)));
+      const auto wide = std::as_writable_bytes(std::span(values));
+      convert(Dtype::F64, wide, dtype, bytes);
+      convert(dtype, bytes, Dtype::F64, wide);
+      return bytes;
+    };
+    const auto a = narrowed(GetParam(), x), b = narrowed(GetParam(), y);
+    for (size_t i = 0; i < n; ++i) stored[i] = exact[i] = x[i] - y[i];
+    const auto c = narrowed(Dtype::BF16, stored);
+    std::array<double, 8> error{}, norm{};
+    for (size_t i = 0; i < n; ++i) {
+      const double gap = stored[i] - exact[i], square = gap * gap, product = exact[i] * exact[i];
+      error[i % 8] += square;
+      norm[i % 8] += product;
+    }
+    const auto fold = [](const std::array<double, 8>& s) {
+      return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]));
+    };
+    for (const std::string& level : simd_levels()) {
+      set_simd_level(level);
+      for (const size_t shift : {size_t{0}, size_t{1}, size_t{2}}) {
+        std::vector<std::byte> moved(b.size() + shift);
+        std::memcpy(moved.data() + shift, b.data(), b.size());
+        const Residual result =
+            residual(GetParam(), a.data(), GetParam(), moved.data() + shift, Dtype::BF16, c.data(), static_cast<int64_t>(n));
+        EXPECT_EQ(result.error, fold(error)) << level << ", " << n;
+        EXPECT_EQ(result.norm, fold(norm)) << level << ", " << n;
+      }
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Dtypes, StatisticsOfDtype,
                          testing::Values(Dtype::F64, Dtype::F32, Dtype::F16, Dtype::BF16, Dtype::F8_E4M3, Dtype::F8_E5M2),
                          [](const auto& dtype) { return std::string(name(dtype.param)); });
