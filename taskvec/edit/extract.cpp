@@ -95,41 +95,36 @@ kernels::Difference difference(std::span<const double> exact, Dtype dtype, std::
   return kernels::difference(Dtype::F64, std::as_bytes(exact).data(), dtype, stored.data(), static_cast<int64_t>(exact.size()));
 }
 
-/// Signs and mean magnitude of one tensor.
-void write_signs(const Differences& differences, size_t t, formats::CheckpointWriter& writer, std::vector<Measure>& measures) {
-  const size_t first_tile = differences.tile_range(t).first;
-  std::vector<double> sums(differences.tile_range(t).second - first_tile);
-  differences.for_each_tile(t, [&](size_t i) {
-    double sum = 0;
-    differences.for_each_block(i, [&](int64_t, std::span<const double> values) {
-      for (const double value : values) sum += std::abs(value);
+/// Signs and mean magnitude m of one tensor, in one pass: m is known after it, and the error is Σ (|d| - m)² = Σ d² - 2 m Σ |d| +
+/// n m².
+Measure write_signs(const Differences& differences, size_t t, formats::CheckpointWriter& writer) {
+  const auto [first_tile, end_tile] = differences.tile_range(t);
+  std::vector<kernels::Magnitudes> parts(end_tile - first_tile);
+  differences.for_each_tile(t, [&, first_tile = first_tile](size_t i) {
+    const Tile& tile = differences.tiles()[i];
+    std::vector<std::byte> signs(static_cast<size_t>(tile.n / 8 + (tile.n % 8 != 0 ? 1 : 0)));
+    differences.for_each_block(i, [&](int64_t first, std::span<const double> values) {
+      kernels::negative_bits(values, std::span(signs).subspan(static_cast<size_t>((first - tile.begin) / 8)));
+      const auto block = kernels::magnitudes(values);
+      parts[i - first_tile].sum_abs += block.sum_abs;
+      parts[i - first_tile].sum_squares += block.sum_squares;
     });
-    sums[i - first_tile] = sum;
+    writer.write(2 * t, static_cast<uint64_t>(tile.begin / 8), signs);
   });
-  double sum = 0;
-  for (const double part : sums) sum += part;
+  kernels::Magnitudes sum;
+  for (const auto& part : parts) {
+    sum.sum_abs += part.sum_abs;
+    sum.sum_squares += part.sum_squares;
+  }
   const auto n = static_cast<double>(differences.tensors()[t].info.numel());
-  std::vector<std::byte> scale, bits;
+  std::vector<std::byte> scale;
   Measure unused;
-  store_values(differences.tensors()[t].name, std::array{n == 0 ? 0.0 : sum / n}, 1, Dtype::F32, scale, unused);
+  store_values(differences.tensors()[t].name, std::array{n == 0 ? 0.0 : sum.sum_abs / n}, 1, Dtype::F32, scale, unused);
   writer.write(2 * t + 1, 0, scale);
   double magnitude = 0;
   kernels::convert(Dtype::F32, scale, Dtype::F64, std::as_writable_bytes(std::span(&magnitude, 1)));
-  differences.for_each_tile(t, [&](size_t i) {
-    std::vector<std::byte> packed;
-    std::vector<double> stored;
-    differences.for_each_block(i, [&](int64_t first, std::span<const double> values) {
-      packed.assign((values.size() + 7) / 8, std::byte{0});
-      stored.resize(values.size());
-      for (size_t k = 0; k < values.size(); ++k) {
-        const bool negative = values[k] < 0;
-        packed[k / 8] |= static_cast<std::byte>(negative ? 1 << (k % 8) : 0);
-        stored[k] = negative ? -magnitude : magnitude;
-      }
-      measures[i].add(difference(values, Dtype::F64, std::as_bytes(std::span(stored))));
-      writer.write(2 * t, static_cast<uint64_t>(first / 8), packed);
-    });
-  });
+  const double error = sum.sum_squares - 2 * magnitude * sum.sum_abs + n * magnitude * magnitude;
+  return {.error = std::max(0.0, error), .norm = sum.sum_squares};
 }
 
 void extract_sign(const Extraction& extraction, const Differences& differences) {
@@ -145,9 +140,9 @@ void extract_sign(const Extraction& extraction, const Differences& differences) 
   layout.metadata[formats::kDescriptionsKey] = formats::describe_tensors(described);
   formats::CheckpointWriter writer(extraction.output, layout);
   Progress progress("extract", extraction.summary.dense_bytes, "bytes");
-  std::vector<Measure> measures(differences.tiles().size());
+  std::vector<Measure> measures(differences.tensors().size());
   differences.for_each_tensor([&](size_t t) {
-    write_signs(differences, t, writer, measures);
+    measures[t] = write_signs(differences, t, writer);
     progress.add(4 * differences.tensors()[t].info.numel());
   });
   extraction.set_error(measures);

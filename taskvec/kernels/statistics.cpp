@@ -30,7 +30,11 @@ struct PartialSums {
 };
 
 struct ResidualSums {
-  alignas(64) std::array<double, kSums> error{}, norm{};
+  alignas(64) PartialSums::Sums error{}, norm{};
+};
+
+struct MagnitudeSums {
+  alignas(64) PartialSums::Sums abs{}, squares{};
 };
 
 }  // namespace taskvec::kernels
@@ -113,6 +117,51 @@ void add_residuals_bf16(const uint16_t* a, const uint16_t* b, const uint16_t* st
   add_residuals(a, b, stored, n, load, sums);
 }
 
+/// Adds n elements, a multiple of kSums.
+void add_magnitudes(const double* HWY_RESTRICT x, size_t n, MagnitudeSums& sums) {
+  const D d;
+  for (size_t lane = 0; lane < kSums; lane += hn::Lanes(d)) {
+    V abs = hn::Load(d, &sums.abs[lane]), squares = hn::Load(d, &sums.squares[lane]);
+    for (size_t i = lane; i < n; i += kSums) {
+      const V value = hn::LoadU(d, x + i);
+      abs = hn::Add(abs, hn::Abs(value));
+      squares = hn::Add(squares, hn::Mul(value, value));
+    }
+    hn::Store(abs, d, &sums.abs[lane]);
+    hn::Store(squares, d, &sums.squares[lane]);
+  }
+}
+
+/// n: a multiple of 8.
+void pack_negative(const double* HWY_RESTRICT x, size_t n, uint8_t* HWY_RESTRICT bits) {
+  const D d;
+  const size_t lanes = hn::Lanes(d);
+  for (size_t i = 0; i < n; i += 8) {
+    uint32_t packed = 0;
+    for (size_t lane = 0; lane < 8; lane += lanes) {
+      std::array<uint8_t, 8> part{};
+      hn::StoreMaskBits(d, hn::Lt(hn::LoadU(d, x + i + lane), hn::Zero(d)), part.data());
+      packed |= uint32_t{part[0]} << lane;
+    }
+    bits[i / 8] = static_cast<uint8_t>(packed);
+  }
+}
+
+void count_above_equal(const uint32_t* HWY_RESTRICT x, size_t n, uint32_t threshold, size_t& above, size_t& equal) {
+  const hn::ScalableTag<uint32_t> d;
+  const size_t lanes = hn::Lanes(d), whole = n / lanes * lanes;
+  const auto bound = hn::Set(d, threshold);
+  for (size_t i = 0; i < whole; i += lanes) {
+    const auto values = hn::LoadU(d, x + i);
+    above += hn::CountTrue(d, hn::Gt(values, bound));
+    equal += hn::CountTrue(d, hn::Eq(values, bound));
+  }
+  for (size_t i = whole; i < n; ++i) {
+    above += x[i] > threshold ? 1 : 0;
+    equal += x[i] == threshold ? 1 : 0;
+  }
+}
+
 /// Elements whose exponent is all ones.
 template <typename Bits>
 HWY_INLINE size_t count_full_exponents(const Bits* HWY_RESTRICT data, size_t n, Bits exponent) {
@@ -139,6 +188,9 @@ namespace {
 HWY_EXPORT(add_finite);
 HWY_EXPORT(add_residuals_f64);
 HWY_EXPORT(add_residuals_bf16);
+HWY_EXPORT(add_magnitudes);
+HWY_EXPORT(pack_negative);
+HWY_EXPORT(count_above_equal);
 HWY_EXPORT(count_full16);
 HWY_EXPORT(count_full32);
 HWY_EXPORT(count_full64);
@@ -276,6 +328,36 @@ Residual residual(Dtype dtype_a, const std::byte* a, Dtype dtype_b, const std::b
   }
   const std::plus<double> plus;
   return {.error = fold(sums.error, plus), .norm = fold(sums.norm, plus)};
+}
+
+Magnitudes magnitudes(std::span<const double> values) {
+  use_simd_level();
+  const size_t whole = values.size() / kSums * kSums;
+  MagnitudeSums sums;
+  HWY_DYNAMIC_DISPATCH(add_magnitudes)(values.data(), whole, sums);
+  std::array<double, kSums> rest{};
+  std::ranges::copy(values.subspan(whole), rest.begin());
+  HWY_DYNAMIC_DISPATCH(add_magnitudes)(rest.data(), kSums, sums);
+  const std::plus<double> plus;
+  return {.sum_abs = fold(sums.abs, plus), .sum_squares = fold(sums.squares, plus)};
+}
+
+void negative_bits(std::span<const double> values, std::span<std::byte> bits) {
+  use_simd_level();
+  const size_t whole = values.size() / 8 * 8;
+  auto* bytes = reinterpret_cast<uint8_t*>(bits.data());
+  HWY_DYNAMIC_DISPATCH(pack_negative)(values.data(), whole, bytes);
+  if (whole == values.size()) return;
+  std::array<double, 8> rest{};
+  std::ranges::copy(values.subspan(whole), rest.begin());
+  HWY_DYNAMIC_DISPATCH(pack_negative)(rest.data(), 8, bytes + whole / 8);
+}
+
+std::pair<int64_t, int64_t> count_above_and_equal(std::span<const uint32_t> values, uint32_t threshold) {
+  use_simd_level();
+  size_t above = 0, equal = 0;
+  HWY_DYNAMIC_DISPATCH(count_above_equal)(values.data(), values.size(), threshold, above, equal);
+  return {static_cast<int64_t>(above), static_cast<int64_t>(equal)};
 }
 
 int64_t count_non_finite(Dtype dtype, const std::byte* data, int64_t n) {

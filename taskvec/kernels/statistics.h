@@ -2,6 +2,8 @@
 
 #include "taskvec/core/tensor_view.h"
 
+#include <utility>
+
 namespace taskvec::kernels {
 
 /// How two tensors differ. Every sum is taken in float64 in one order, whatever the SIMD level: element i is added to the i-th of
@@ -30,6 +32,19 @@ struct Residual {
 /// @param a, b, stored  n elements each, float dtypes (may differ), finite
 Residual residual(Dtype dtype_a, const std::byte* a, Dtype dtype_b, const std::byte* b, Dtype dtype_stored,
                   const std::byte* stored, int64_t n);
+
+/// Sums of magnitudes and of squares, summed like Difference.
+struct Magnitudes {
+  double sum_abs = 0, sum_squares = 0;
+};
+Magnitudes magnitudes(std::span<const double> values);
+
+/// Bit i % 8 of byte i / 8 says whether element i is below zero; bits beyond the elements are 0.
+/// @param bits  (n + 7) / 8 bytes
+void negative_bits(std::span<const double> values, std::span<std::byte> bits);
+
+/// How many values are above a threshold, and how many are equal to it.
+std::pair<int64_t, int64_t> count_above_and_equal(std::span<const uint32_t> values, uint32_t threshold);
 
 /// Number of NaN and infinite elements.
 int64_t count_non_finite(Dtype dtype, const std::byte* data, int64_t n);

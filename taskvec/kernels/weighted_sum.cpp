@@ -49,34 +49,39 @@ HWY_INLINE float from_bf16(uint16_t x) {
   return value;
 }
 
+/// As many elements as a vector of `d` holds.
+template <typename DF>
+HWY_INLINE hn::Vec<DF> load_bf16(DF d, const uint16_t* x) {
+  if constexpr (sizeof(hn::TFromD<DF>) == sizeof(float)) {
+    const auto bits = hn::PromoteTo(hn::RebindToUnsigned<DF>(), hn::LoadU(hn::Rebind<uint16_t, DF>(), x));
+    return hn::BitCast(d, hn::ShiftLeft<16>(bits));
+  } else {
+    return hn::PromoteTo(d, load_bf16(hn::Rebind<float, DF>(), x));
+  }
+}
+
 /// accumulate_bf16() for a number of addends that the compiler knows: it unrolls their loop and keeps coefficients in registers.
-template <size_t kAddends>
-void accumulate_some_bf16(const float* coefficients, const uint16_t* const* addends, float* HWY_RESTRICT sum, size_t n,
-                          bool first) {
-  const hn::ScalableTag<float> d;
-  const hn::RebindToUnsigned<decltype(d)> du;
-  const hn::Rebind<uint16_t, decltype(d)> d16;
+template <size_t kAddends, typename T>
+void accumulate_some_bf16(const T* coefficients, const uint16_t* const* addends, T* HWY_RESTRICT sum, size_t n, bool first) {
+  const hn::ScalableTag<T> d;
   const size_t lanes = hn::Lanes(d);
   const uint16_t* x[kAddends];
-  float c[kAddends];
+  T c[kAddends];
   std::copy_n(addends, kAddends, x);
   std::copy_n(coefficients, kAddends, c);
   size_t i = 0;
   for (; i + lanes <= n; i += lanes) {
-    const auto product = [&](size_t k) HWY_ATTR {
-      const auto bits = hn::ShiftLeft<16>(hn::PromoteTo(du, hn::LoadU(d16, x[k] + i)));
-      return hn::Mul(hn::Set(d, c[k]), hn::BitCast(d, bits));
-    };
+    const auto product = [&](size_t k) HWY_ATTR { return hn::Mul(hn::Set(d, c[k]), load_bf16(d, x[k] + i)); };
     auto total = product(0);
     if (!first) total = hn::Add(hn::LoadU(d, sum + i), total);
     for (size_t k = 1; k < kAddends; ++k) total = hn::Add(total, product(k));
     hn::StoreU(total, d, sum + i);
   }
   for (; i < n; ++i) {
-    float total = c[0] * from_bf16(x[0][i]);
+    T total = c[0] * from_bf16(x[0][i]);
     if (!first) total = sum[i] + total;
     for (size_t k = 1; k < kAddends; ++k) {
-      const float product = c[k] * from_bf16(x[k][i]);
+      const T product = c[k] * from_bf16(x[k][i]);
       total = total + product;
     }
     sum[i] = total;
@@ -86,13 +91,22 @@ void accumulate_some_bf16(const float* coefficients, const uint16_t* const* adde
 /// The hot case without a detour through memory: the sum of several addends stays in a register. The order is the same: sum[i] :=
 /// (first ? 0 : sum[i]) + coefficients[0] * x[0][i] + coefficients[1] * x[1][i] + ...
 /// @param addends  1 to kTogether
-void accumulate_bf16(const float* coefficients, const uint16_t* const* x, size_t addends, float* sum, size_t n, bool first) {
+template <typename T>
+HWY_INLINE void accumulate_bf16(const T* coefficients, const uint16_t* const* x, size_t addends, T* sum, size_t n, bool first) {
   switch (addends) {
     case 1: return accumulate_some_bf16<1>(coefficients, x, sum, n, first);
     case 2: return accumulate_some_bf16<2>(coefficients, x, sum, n, first);
     case 3: return accumulate_some_bf16<3>(coefficients, x, sum, n, first);
     default: return accumulate_some_bf16<4>(coefficients, x, sum, n, first);
   }
+}
+
+void accumulate_bf16_f32(const float* coefficients, const uint16_t* const* x, size_t addends, float* sum, size_t n, bool first) {
+  accumulate_bf16(coefficients, x, addends, sum, n, first);
+}
+void accumulate_bf16_f64(const double* coefficients, const uint16_t* const* x, size_t addends, double* sum, size_t n,
+                         bool first) {
+  accumulate_bf16(coefficients, x, addends, sum, n, first);
 }
 
 }  // namespace taskvec::kernels::HWY_NAMESPACE
@@ -104,7 +118,8 @@ namespace {
 
 HWY_EXPORT(accumulate_f32);
 HWY_EXPORT(accumulate_f64);
-HWY_EXPORT(accumulate_bf16);
+HWY_EXPORT(accumulate_bf16_f32);
+HWY_EXPORT(accumulate_bf16_f64);
 
 constexpr size_t kTile = 4096;  // elements; sums and one decoded addend stay in the first-level cache
 
@@ -118,16 +133,22 @@ bool aligned(const std::byte* data, size_t alignment) { return reinterpret_cast<
 constexpr size_t kTogether = 4;  // addends that accumulate_bf16() reads side by side
 
 /// Adds the bfloat16 addends at the beginning of `addends`; returns how many there were.
-size_t accumulate_leading_bf16(std::span<const Addend> addends, size_t begin, size_t n, float* sum, bool first) {
-  std::array<float, kTogether> coefficients;
+template <typename T>
+size_t accumulate_leading_bf16(std::span<const Addend> addends, size_t begin, size_t n, T* sum, bool first) {
+  std::array<T, kTogether> coefficients;
   std::array<const uint16_t*, kTogether> x;
   size_t count = 0;
   while (count < std::min(kTogether, addends.size()) && addends[count].dtype == Dtype::BF16 && aligned(addends[count].data, 2)) {
-    coefficients[count] = static_cast<float>(addends[count].coefficient);
+    coefficients[count] = static_cast<T>(addends[count].coefficient);
     x[count] = reinterpret_cast<const uint16_t*>(addends[count].data) + begin;
     ++count;
   }
-  if (count > 0) HWY_DYNAMIC_DISPATCH(accumulate_bf16)(coefficients.data(), x.data(), count, sum, n, first);
+  if (count == 0) return 0;
+  if constexpr (sizeof(T) == 4) {
+    HWY_DYNAMIC_DISPATCH(accumulate_bf16_f32)(coefficients.data(), x.data(), count, sum, n, first);
+  } else {
+    HWY_DYNAMIC_DISPATCH(accumulate_bf16_f64)(coefficients.data(), x.data(), count, sum, n, first);
+  }
   return count;
 }
 
@@ -138,11 +159,9 @@ void tile(std::span<const Addend> addends, size_t begin, size_t n, Dtype to, std
   alignas(64) std::array<T, kTile> sum, decoded;
   if (addends.empty()) std::fill_n(sum.begin(), n, T{0});
   for (size_t k = 0; k < addends.size();) {
-    if constexpr (sizeof(T) == 4) {
-      if (const size_t count = accumulate_leading_bf16(addends.subspan(k), begin, n, sum.data(), k == 0); count > 0) {
-        k += count;
-        continue;
-      }
+    if (const size_t count = accumulate_leading_bf16(addends.subspan(k), begin, n, sum.data(), k == 0); count > 0) {
+      k += count;
+      continue;
     }
     const Addend& addend = addends[k];
     const size_t item = static_cast<size_t>(itemsize(addend.dtype));

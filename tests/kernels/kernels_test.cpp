@@ -456,6 +456,40 @@ INSTANTIATE_TEST_SUITE_P(Dtypes, StatisticsOfDtype,
                          testing::Values(Dtype::F64, Dtype::F32, Dtype::F16, Dtype::BF16, Dtype::F8_E4M3, Dtype::F8_E5M2),
                          [](const auto& dtype) { return std::string(name(dtype.param)); });
 
+TEST(Statistics, MagnitudesSignsAndRanksAreTheSameOnEverySimdLevel) {
+  for (const size_t n : {size_t{0}, size_t{3}, size_t{8}, size_t{1029}}) {
+    std::vector<double> values(n);
+    std::vector<uint32_t> small(n);
+    const Philox random(11, n);
+    std::array<double, 8> abs{}, squares{};
+    std::vector<std::byte> signs((n + 7) / 8);
+    int64_t above = 0, equal = 0;
+    for (size_t i = 0; i < n; ++i) {
+      values[i] = i % 5 == 0 ? -0.0 : random.normal(i);  // which is not below zero
+      small[i] = static_cast<uint32_t>(random.below(i, 5)) + 0x7FFFFFFE;
+      const double square = values[i] * values[i];
+      abs[i % 8] += std::abs(values[i]);
+      squares[i % 8] += square;
+      if (values[i] < 0) signs[i / 8] |= static_cast<std::byte>(1 << (i % 8));
+      above += small[i] > 0x80000000 ? 1 : 0;
+      equal += small[i] == 0x80000000 ? 1 : 0;
+    }
+    const auto fold = [](const std::array<double, 8>& s) {
+      return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]));
+    };
+    for (const std::string& level : simd_levels()) {
+      set_simd_level(level);
+      const Magnitudes sums = magnitudes(values);
+      EXPECT_EQ(sums.sum_abs, fold(abs)) << level << ", " << n;
+      EXPECT_EQ(sums.sum_squares, fold(squares)) << level << ", " << n;
+      std::vector<std::byte> bits(signs.size(), std::byte{0xFF});
+      negative_bits(values, bits);
+      EXPECT_EQ(bits, signs) << level << ", " << n;
+      EXPECT_EQ(count_above_and_equal(small, 0x80000000), std::pair(above, equal)) << level << ", " << n;
+    }
+  }
+}
+
 TEST(Statistics, ElementsOfOneDtypeDifferWhereTheirBitsDo) {
   const std::vector<float> zeros{0.0F, 1.0F}, negative{-0.0F, 1.0F};
   const std::vector<double> wide{-0.0, 1.0};
