@@ -1,6 +1,6 @@
 #include "cli/common.h"
 #include "cli/torch/model_argument.h"
-#include "taskvec/eval/evaluate.h"
+#include "taskvec/eval/linear_sweep.h"
 #include "taskvec/report/run_record.h"
 #include "taskvec/report/table.h"
 
@@ -8,6 +8,7 @@
 
 #include <cstdio>
 #include <memory>
+#include <optional>
 
 namespace taskvec::cli {
 namespace {
@@ -16,6 +17,7 @@ struct Arguments {
   std::string model, split = "test", device = "cpu", predictions, mode = "auto", origin;
   std::vector<std::string> tasks, sources, coefficients;
   eval::EvalOptions options;
+  uint64_t cache = kSweepCache;
   bool verbose = false, json = false;
 };
 
@@ -52,21 +54,45 @@ void append_predictions(report::JsonLines& file, const eval::TaskResult& result)
   }
 }
 
-void run_eval(Arguments& arguments) {
-  const auto tasks = load_tasks(arguments.tasks);
+/// Of the linearised network, from what passes of searches and evaluations have left of the same sources; nothing where it is not
+/// affine in the coefficients.
+std::optional<std::vector<eval::TaskResult>> sweep_results(const Arguments& arguments, eval::Evaluator& evaluator,
+                                                           const std::vector<data::Task>& tasks) {
+  eval::EditedClip model = open_model(arguments.model, arguments.sources, {}, arguments.device);
+  const auto sweep = eval::LinearSweep::make(model, evaluator, tasks, arguments.options.split);
+  if (!sweep) return std::nullopt;
+  const edit::CoefficientValues given = parse_coefficients(arguments.coefficients);
+  std::vector<double> values;
+  for (const std::string& name : model.coefficients()) values.push_back(given.at(name));
+  std::vector<eval::TaskResult> results;
+  for (size_t i = 0; i < tasks.size(); ++i) results.push_back(sweep->result(i, values));
+  return results;
+}
+
+std::vector<eval::TaskResult> evaluate(const Arguments& arguments, const std::vector<data::Task>& tasks) {
   eval::EditedClip model = open_model(arguments.model, arguments.sources, arguments.coefficients, arguments.device);
-  arguments.options.split = parse_split(arguments.split);
   eval::Evaluator evaluator(model.network(), model.folder(), arguments.options);
   const bridge::Params& params = model.apply();
   if (auto origin = eval::linear_origin(model, eval::parse_mode(arguments.mode), arguments.origin)) {
     evaluator.linearise(std::move(*origin));
+    keep_sweeps(evaluator, arguments.cache);
+    if (auto results = sweep_results(arguments, evaluator, tasks)) return std::move(*results);
   }
+  std::vector<eval::TaskResult> results;
+  for (const data::Task& task : tasks) results.push_back(evaluator.evaluate(params, task));
+  return results;
+}
+
+void run_eval(Arguments& arguments) {
+  const auto tasks = load_tasks(arguments.tasks);
+  arguments.options.split = parse_split(arguments.split);
+  const std::vector<eval::TaskResult> results = evaluate(arguments, tasks);
 
   nlohmann::json all = nlohmann::json::object();
   report::Table table({"task", "accuracy", "95 % interval", "images", "split", "images/s"});
-  std::vector<eval::TaskResult> results;
-  for (const data::Task& task : tasks) {
-    const eval::TaskResult& result = results.emplace_back(evaluator.evaluate(params, task));
+  for (size_t i = 0; i < tasks.size(); ++i) {
+    const data::Task& task = tasks[i];
+    const eval::TaskResult& result = results[i];
     all[task.name] = to_json(task, result, arguments.verbose);
     table.row({task.name, report::percent(result.accuracy.value()), interval(result.accuracy), std::to_string(result.accuracy.n),
                std::string(data::name(result.split)), fmt::format("{:.0f}", result.samples_per_second())});
@@ -103,6 +129,7 @@ void add_eval_command(CLI::App& app) {
   command->add_option("--limit", arguments->options.limit, "at most so many images a task; 0: all")->capture_default_str();
   command->add_option("--batch", arguments->options.batch, "images at a time")->capture_default_str();
   add_mode_options(*command, arguments->mode, arguments->origin);
+  add_cache_option(*command, arguments->cache);
   command->add_option("--device", arguments->device, "cpu, cuda or cuda:N")->capture_default_str();
   command->add_option("--predictions", arguments->predictions, "write every image's label and prediction, a JSON line each");
   command->add_flag("-v,--verbose", arguments->verbose, "every class too");

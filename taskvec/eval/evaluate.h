@@ -1,7 +1,7 @@
 #pragma once
 
-#include "taskvec/data/dataset.h"
 #include "taskvec/eval/accuracy.h"
+#include "taskvec/eval/samples.h"
 #include "taskvec/eval/sweep_cache.h"
 #include "taskvec/models/clip.h"
 #include "taskvec/tangent/affine.h"
@@ -21,13 +21,6 @@ struct TaskResult {
   double samples_per_second() const;
   /// {"accuracy": .., "ci95": [low, high], "n": .., "split": "test", "correct": .., "samples_per_second": ..}
   nlohmann::json to_json() const;
-};
-
-struct EvalOptions {
-  data::Split split = data::Split::Test;
-  int64_t batch = 256;
-  int64_t limit = 0;     ///< at most so many samples a task; 0: all
-  bool progress = true;  ///< a line on stderr for long evaluations
 };
 
 /// Evaluates points of one weight space on tasks: data sets are decoded once and kept, heads are cached by the text tower's

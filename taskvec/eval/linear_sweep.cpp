@@ -59,7 +59,10 @@ std::shared_ptr<const LinearSweep> LinearSweep::make(EditedClip& model, Evaluato
   if (!there || !affine(*there, directions, elsewhere)) return nullptr;
 
   for (const data::Task& task : tasks) {
-    sweep->outputs_.emplace_back(task, evaluator.affine_outputs(sweep->point_, directions, task, split));
+    evaluator.labels(task, split);  // decodes before the clock starts
+    Progress clock("", 0, "");
+    auto outputs = evaluator.affine_outputs(sweep->point_, directions, task, split);
+    sweep->outputs_.push_back({task, std::move(outputs), clock.seconds()});
   }
   sweep->evaluator_ = &evaluator;
   sweep->split_ = split;
@@ -67,24 +70,29 @@ std::shared_ptr<const LinearSweep> LinearSweep::make(EditedClip& model, Evaluato
 }
 
 at::Tensor LinearSweep::logits(size_t task, std::span<const double> coefficients) const {
-  const auto& [data, outputs] = outputs_.at(task);
+  const auto& [data, outputs, seconds] = outputs_.at(task);
   return train::classify(outputs.at(coefficients), evaluator_->head(point_, data));
 }
 
 AffineLogits LinearSweep::affine_logits(size_t task) const {
   const c10::InferenceMode inference;
-  const auto& [data, outputs] = outputs_.at(task);
+  const auto& [data, outputs, seconds] = outputs_.at(task);
   const at::Tensor head = evaluator_->head(point_, data).to(at::kDouble), origin = outputs.origin().to(at::kDouble);
   const at::Tensor scaled = head / origin.norm(2, {1}).mean();
   return {origin.matmul(scaled).cpu(), outputs.slopes().to(at::kDouble).matmul(scaled).cpu(), evaluator_->labels(data, split_)};
 }
 
+TaskResult LinearSweep::result(size_t task, std::span<const double> coefficients) const {
+  const auto& [data, outputs, seconds] = outputs_.at(task);
+  TaskResult result = evaluator_->score(outputs.at(coefficients), point_, data, split_);
+  result.seconds = seconds;
+  return result;
+}
+
 search::Metrics LinearSweep::metrics(std::span<const double> coefficients) const {
   search::Metrics metrics;
-  for (const auto& [task, outputs] : outputs_) {
-    metrics[task.name] =
-        accuracy_or_nan([&] { return evaluator_->score(outputs.at(coefficients), point_, task, split_).accuracy; });
-  }
+  for (size_t i = 0; i < outputs_.size(); ++i)
+    metrics[outputs_[i].task.name] = accuracy_or_nan([&] { return result(i, coefficients).accuracy; });
   return metrics;
 }
 

@@ -42,12 +42,19 @@ class LinearSweep {
   at::Tensor logits(size_t task, std::span<const double> coefficients) const;
   size_t tasks() const { return outputs_.size(); }
   AffineLogits affine_logits(size_t task) const;
+  /// Answers at these coefficients. @param task  position in the list that was given
+  TaskResult result(size_t task, std::span<const double> coefficients) const;
   /// Accuracy by task name. @param coefficients  in the order of the model's
   search::Metrics metrics(std::span<const double> coefficients) const;
 
  private:
   bridge::Params point_;  // at coefficients of zero
-  std::vector<std::pair<data::Task, tangent::AffineOutputs>> outputs_;
+  struct Outputs {
+    data::Task task;
+    tangent::AffineOutputs outputs;
+    double seconds;  // of the pass
+  };
+  std::vector<Outputs> outputs_;
   Evaluator* evaluator_ = nullptr;
   data::Split split_ = data::Split::Val;
 };

@@ -92,8 +92,9 @@ TEST_F(InTheTangentSpace, ASweepIsEveryDirectEvaluation) {
   bool moved = false;
   for (const auto& [x, y] : {std::pair(0.0, 0.0), std::pair(1.0, 0.0), std::pair(0.5, 2.0), std::pair(-3.0, 1.0)}) {
     const std::vector<double> point{x, y};
-    const double direct = evaluator.evaluate(edited.apply(point), task_, data::Split::Train).accuracy.value();
-    EXPECT_EQ(sweep->metrics(point).at("bars"), direct) << x << " " << y;
+    const TaskResult direct = evaluator.evaluate(edited.apply(point), task_, data::Split::Train);
+    EXPECT_EQ(sweep->metrics(point).at("bars"), direct.accuracy.value()) << x << " " << y;
+    EXPECT_EQ(sweep->result(0, point).predictions, direct.predictions) << x << " " << y;
     const at::Tensor there = evaluator.affine_outputs(edited.apply(point), {}, task_, data::Split::Train).at({});
     moved |= (there - outputs.at({})).abs().max().item<double>() > 0.1;
   }

@@ -1,0 +1,58 @@
+#include "taskvec/eval/samples.h"
+
+#include "taskvec/core/error.h"
+
+#include <numeric>
+
+namespace taskvec::eval {
+
+Samples::Samples(data::Preprocess preprocess, EvalOptions options) : preprocess_(std::move(preprocess)), options_(options) {
+  if (options.batch < 1) fail(ErrorCode::InvalidArgument, "a batch of {} images; expected at least 1", options.batch);
+  if (options.limit < 0) fail(ErrorCode::InvalidArgument, "a limit of {} samples; expected 0 (all) or more", options.limit);
+}
+
+const data::Loader& Samples::loader(const data::Task& task, data::Split split) {
+  const std::string key = task_key(task) + std::string(data::name(split));
+  if (const auto found = loaders_.find(key); found != loaders_.end()) return found->second;
+  return loaders_.try_emplace(key, data::open_dataset(task, split, options_.limit), preprocess_).first->second;
+}
+
+at::Tensor Samples::labels(const data::Task& task, data::Split split) {
+  const data::Loader& samples = loader(task, split);
+  std::vector<int64_t> all(static_cast<size_t>(samples.size()));
+  std::iota(all.begin(), all.end(), 0);
+  return samples.labels(all);
+}
+
+at::Tensor Samples::pixels(const data::Task& task, data::Split split, const at::Device& device, int64_t begin, int64_t end) {
+  std::vector<int64_t> indices(static_cast<size_t>(end - begin));
+  std::iota(indices.begin(), indices.end(), begin);
+  return loader(task, split).images(indices).to(device);
+}
+
+void Samples::for_each_batch(const data::Task& task, data::Split split, const at::Device& device,
+                             const std::function<void(int64_t, const at::Tensor&)>& use) {
+  const int64_t n = loader(task, split).size();
+  const auto shown = progress(task, split);
+  for (int64_t begin = 0; begin < n; begin += options_.batch) {
+    const int64_t end = std::min(begin + options_.batch, n);
+    use(begin, pixels(task, split, device, begin, end));
+    if (shown) shown->add(end - begin);
+  }
+}
+
+std::unique_ptr<Progress> Samples::progress(const data::Task& task, data::Split split) {
+  if (!options_.progress) return nullptr;
+  return std::make_unique<Progress>(fmt::format("{} ({})", task.name, data::name(split)), loader(task, split).size(), "images");
+}
+
+std::string task_key(const data::Task& task) {
+  std::string key = task.file.string() + '\0' + task.name + '\0' + task.source + '\0' + task.settings;
+  for (const auto* list : {&task.classes, &task.templates}) {
+    for (const std::string& text : *list) key += '\0' + text;
+    key += '\1';
+  }
+  return key;
+}
+
+}  // namespace taskvec::eval
