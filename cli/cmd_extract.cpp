@@ -1,7 +1,7 @@
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "taskvec/core/progress.h"
-#include "taskvec/edit/extract.h"
+#include "taskvec/edit/extract/extract.h"
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>

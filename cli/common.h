@@ -1,7 +1,7 @@
 #pragma once
 
 #include "taskvec/core/error.h"
-#include "taskvec/edit/execute.h"
+#include "taskvec/edit/executors/execute.h"
 
 #include <CLI/CLI.hpp>
 

@@ -1,8 +1,8 @@
 # taskvec_rung(NAME [TORCH] USES rungs... LINKS libraries...)
-# The static library taskvec_<NAME> (alias taskvec::<NAME>) of every .cpp in the calling folder.
+# The static library taskvec_<NAME> (alias taskvec::<NAME>) of every .cpp in the calling folder and below it.
 function(taskvec_rung NAME)
   cmake_parse_arguments(PARSE_ARGV 1 arg "TORCH" "" "USES;LINKS")
-  file(GLOB sources CONFIGURE_DEPENDS *.cpp)
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS *.cpp)
   if(NOT sources)
     set(sources ${CMAKE_SOURCE_DIR}/cmake/empty.cpp)
   endif()

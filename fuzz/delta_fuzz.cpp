@@ -3,9 +3,9 @@
 // the kind.
 #include "fuzz/fields.h"
 #include "fuzz/fuzz.h"
-#include "taskvec/formats/delta.h"
+#include "taskvec/formats/delta/delta.h"
+#include "taskvec/formats/delta/lossless.h"
 #include "taskvec/formats/fingerprint.h"
-#include "taskvec/formats/lossless.h"
 
 #include <charconv>
 #include <set>

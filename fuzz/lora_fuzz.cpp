@@ -1,7 +1,7 @@
 // The text of an adapter_config.json, a NUL, and the bytes of an adapter_model.safetensors.
 #include "fuzz/fields.h"
 #include "fuzz/fuzz.h"
-#include "taskvec/formats/lora.h"
+#include "taskvec/formats/lora/lora.h"
 
 #include <filesystem>
 #include <fstream>

@@ -1,5 +1,5 @@
 #include "fuzz/fuzz.h"
-#include "taskvec/formats/numpy.h"
+#include "taskvec/formats/numpy/numpy.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace taskvec;

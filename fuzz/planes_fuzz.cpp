@@ -1,6 +1,6 @@
 // A chunk of a lossless task vector, behind its checksum: bytes per element, elements, then the zstd frame.
 #include "fuzz/fuzz.h"
-#include "taskvec/formats/byte_planes.h"
+#include "taskvec/formats/delta/byte_planes.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace taskvec;

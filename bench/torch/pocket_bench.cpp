@@ -1,6 +1,6 @@
 // A fine-tuning step of the pocket CLIP, and a search beside the evaluations that it is made of.
 #include "taskvec/bridge/device.h"
-#include "taskvec/core/paths.h"
+#include "taskvec/core/files/paths.h"
 #include "taskvec/eval/objective.h"
 #include "taskvec/train/head.h"
 #include "taskvec/train/optimiser.h"

@@ -1,6 +1,6 @@
 // A step of linear fine-tuning beside the standard one, from pixels to updated weights; bench/linear_step.py does both in Python.
 #include "taskvec/bridge/device.h"
-#include "taskvec/core/paths.h"
+#include "taskvec/core/files/paths.h"
 #include "taskvec/tangent/affine.h"
 #include "taskvec/train/head.h"
 #include "taskvec/train/optimiser.h"

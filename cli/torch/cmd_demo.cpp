@@ -1,5 +1,5 @@
 #include "cli/common.h"
-#include "taskvec/core/paths.h"
+#include "taskvec/core/files/paths.h"
 #include "taskvec/demo/demo.h"
 
 #include <cstdio>

@@ -3,7 +3,7 @@
 #include "cli/common.h"
 #include "taskvec/bridge/device.h"
 #include "taskvec/core/error.h"
-#include "taskvec/core/paths.h"
+#include "taskvec/core/files/paths.h"
 
 namespace taskvec::cli {
 

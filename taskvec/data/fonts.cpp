@@ -1,11 +1,11 @@
 #include "taskvec/data/fonts.h"
 
-#include "taskvec/core/atomic_file.h"
 #include "taskvec/core/error.h"
+#include "taskvec/core/files/atomic_file.h"
+#include "taskvec/core/files/mapped_file.h"
+#include "taskvec/core/files/paths.h"
 #include "taskvec/core/fingerprint.h"
-#include "taskvec/core/mapped_file.h"
 #include "taskvec/core/parallel.h"
-#include "taskvec/core/paths.h"
 #include "taskvec/data/freetype.h"
 
 #include <unicode/uchar.h>

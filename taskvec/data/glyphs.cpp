@@ -1,6 +1,6 @@
 #include "taskvec/core/error.h"
+#include "taskvec/core/files/mapped_file.h"
 #include "taskvec/core/fingerprint.h"
-#include "taskvec/core/mapped_file.h"
 #include "taskvec/core/parallel.h"
 #include "taskvec/data/fonts.h"
 #include "taskvec/data/freetype.h"

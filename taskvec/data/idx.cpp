@@ -1,5 +1,5 @@
-#include "taskvec/core/atomic_file.h"
 #include "taskvec/core/error.h"
+#include "taskvec/core/files/atomic_file.h"
 #include "taskvec/core/fingerprint.h"
 #include "taskvec/data/source.h"
 

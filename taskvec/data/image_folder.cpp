@@ -1,7 +1,7 @@
-#include "taskvec/core/atomic_file.h"
 #include "taskvec/core/error.h"
+#include "taskvec/core/files/atomic_file.h"
+#include "taskvec/core/files/mapped_file.h"
 #include "taskvec/core/fingerprint.h"
-#include "taskvec/core/mapped_file.h"
 #include "taskvec/data/source.h"
 
 #include <algorithm>

@@ -1,7 +1,7 @@
 #include "taskvec/data/preprocess.h"
 
-#include "taskvec/core/atomic_file.h"
 #include "taskvec/core/error.h"
+#include "taskvec/core/files/atomic_file.h"
 
 #include <nlohmann/json.hpp>
 

@@ -1,8 +1,8 @@
 #include "taskvec/data/source.h"
 
 #include "taskvec/core/error.h"
+#include "taskvec/core/files/paths.h"
 #include "taskvec/core/fingerprint.h"
-#include "taskvec/core/paths.h"
 
 #include <algorithm>
 #include <array>

@@ -1,8 +1,8 @@
 #include "taskvec/data/task.h"
 
-#include "taskvec/core/atomic_file.h"
 #include "taskvec/core/error.h"
-#include "taskvec/core/paths.h"
+#include "taskvec/core/files/atomic_file.h"
+#include "taskvec/core/files/paths.h"
 #include "taskvec/data/source.h"
 
 #include <algorithm>

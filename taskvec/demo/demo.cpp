@@ -1,7 +1,7 @@
 #include "taskvec/demo/demo.h"
 
-#include "taskvec/core/atomic_file.h"
 #include "taskvec/core/error.h"
+#include "taskvec/core/files/atomic_file.h"
 #include "taskvec/core/progress.h"
 #include "taskvec/demo/study.h"
 #include "taskvec/eval/task_vectors.h"

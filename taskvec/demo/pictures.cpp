@@ -1,4 +1,4 @@
-#include "taskvec/core/atomic_file.h"
+#include "taskvec/core/files/atomic_file.h"
 #include "taskvec/demo/study.h"
 
 namespace taskvec::demo {

@@ -1,5 +1,5 @@
 #include "taskvec/core/progress.h"
-#include "taskvec/edit/number_text.h"
+#include "taskvec/edit/expression/number_text.h"
 #include "taskvec/edit/plan.h"
 
 #include <fmt/format.h>

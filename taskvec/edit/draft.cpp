@@ -2,7 +2,7 @@
 
 #include "taskvec/core/error.h"
 #include "taskvec/core/parallel.h"
-#include "taskvec/formats/delta.h"
+#include "taskvec/formats/delta/delta.h"
 
 #include <algorithm>
 #include <optional>

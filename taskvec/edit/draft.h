@@ -1,7 +1,7 @@
 #pragma once
 
+#include "taskvec/edit/expression/reducer.h"
 #include "taskvec/edit/plan.h"
-#include "taskvec/edit/reducer.h"
 
 namespace taskvec::edit {
 

@@ -1,12 +1,12 @@
 #include "taskvec/edit/lora_sum.h"
 
-#include "taskvec/core/atomic_file.h"
 #include "taskvec/core/checked.h"
 #include "taskvec/core/error.h"
+#include "taskvec/core/files/atomic_file.h"
 #include "taskvec/core/progress.h"
-#include "taskvec/edit/output.h"
+#include "taskvec/edit/executors/output.h"
 #include "taskvec/edit/provenance.h"
-#include "taskvec/formats/lora.h"
+#include "taskvec/formats/lora/lora.h"
 #include "taskvec/kernels/convert.h"
 #include "taskvec/kernels/statistics.h"
 

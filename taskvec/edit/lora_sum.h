@@ -1,6 +1,6 @@
 #pragma once
 
-#include "taskvec/edit/execute.h"
+#include "taskvec/edit/executors/execute.h"
 
 namespace taskvec::edit {
 

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "taskvec/edit/expr.h"
+#include "taskvec/edit/expression/expr.h"
 #include "taskvec/formats/writer.h"
 
 #include <optional>

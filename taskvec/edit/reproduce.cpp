@@ -1,6 +1,6 @@
 #include "taskvec/core/error.h"
+#include "taskvec/edit/executors/sweep.h"
 #include "taskvec/edit/provenance.h"
-#include "taskvec/edit/sweep.h"
 #include "taskvec/formats/names.h"
 
 #include <algorithm>

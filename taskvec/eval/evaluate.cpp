@@ -1,7 +1,7 @@
 #include "taskvec/eval/evaluate.h"
 
-#include "taskvec/core/atomic_file.h"
 #include "taskvec/core/error.h"
+#include "taskvec/core/files/atomic_file.h"
 #include "taskvec/eval/tangent_pass.h"
 #include "taskvec/train/head.h"
 

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "taskvec/core/mapped_file.h"
+#include "taskvec/core/files/mapped_file.h"
 #include "taskvec/core/tensor_view.h"
 
 #include <filesystem>

@@ -1,7 +1,7 @@
 #pragma once
 
 #include "taskvec/core/error.h"
-#include "taskvec/core/mapped_file.h"
+#include "taskvec/core/files/mapped_file.h"
 
 #include <bit>
 #include <cstring>

@@ -1,11 +1,11 @@
 #include "taskvec/core/error.h"
-#include "taskvec/formats/gguf.h"
+#include "taskvec/formats/gguf/gguf.h"
 #include "taskvec/formats/inside.h"
 #include "taskvec/formats/llama2c.h"
-#include "taskvec/formats/lora.h"
-#include "taskvec/formats/numpy.h"
-#include "taskvec/formats/pytorch.h"
-#include "taskvec/formats/safetensors.h"
+#include "taskvec/formats/lora/lora.h"
+#include "taskvec/formats/numpy/numpy.h"
+#include "taskvec/formats/pytorch/pytorch.h"
+#include "taskvec/formats/safetensors/safetensors.h"
 #include "taskvec/formats/sidecars.h"
 
 #include <fmt/ranges.h>

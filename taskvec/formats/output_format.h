@@ -1,6 +1,6 @@
 #pragma once
 
-#include "taskvec/core/atomic_file.h"
+#include "taskvec/core/files/atomic_file.h"
 #include "taskvec/formats/writer.h"
 
 namespace taskvec::formats {

@@ -3,7 +3,7 @@
 #include "taskvec/core/error.h"
 #include "taskvec/core/parallel.h"
 #include "taskvec/formats/fingerprint.h"
-#include "taskvec/formats/safetensors.h"
+#include "taskvec/formats/safetensors/safetensors.h"
 #include "taskvec/kernels/convert.h"
 #include "taskvec/kernels/statistics.h"
 

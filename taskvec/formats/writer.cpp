@@ -1,7 +1,7 @@
 #include "taskvec/formats/writer.h"
 
-#include "taskvec/core/atomic_file.h"
 #include "taskvec/core/error.h"
+#include "taskvec/core/files/atomic_file.h"
 #include "taskvec/formats/output_format.h"
 
 #include <nlohmann/json.hpp>

@@ -1,5 +1,5 @@
-#include "taskvec/core/atomic_file.h"
 #include "taskvec/core/error.h"
+#include "taskvec/core/files/atomic_file.h"
 #include "taskvec/models/clip.h"
 
 #include <nlohmann/json.hpp>

@@ -1,8 +1,8 @@
 #include "taskvec/train/pretrain.h"
 
 #include "taskvec/bridge/device.h"
-#include "taskvec/core/atomic_file.h"
 #include "taskvec/core/error.h"
+#include "taskvec/core/files/atomic_file.h"
 #include "taskvec/core/progress.h"
 #include "taskvec/core/version.h"
 #include "taskvec/data/dataset.h"

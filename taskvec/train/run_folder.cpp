@@ -1,7 +1,7 @@
 #include "taskvec/train/run_folder.h"
 
-#include "taskvec/core/atomic_file.h"
 #include "taskvec/core/error.h"
+#include "taskvec/core/files/atomic_file.h"
 
 #include <fcntl.h>
 #include <sys/file.h>

@@ -1,6 +1,6 @@
 #include "taskvec/analysis/modes.h"
 
-#include "taskvec/core/paths.h"
+#include "taskvec/core/files/paths.h"
 #include "tests/data/tiny_task.h"
 #include "tests/models/tiny_clip.h"
 

@@ -1,7 +1,7 @@
 // Tensors over the bytes of checkpoints, and checkpoints from tensors.
 #include "taskvec/bridge/params.h"
-#include "taskvec/core/atomic_file.h"
 #include "taskvec/core/error.h"
+#include "taskvec/core/files/atomic_file.h"
 
 #include <gtest/gtest.h>
 

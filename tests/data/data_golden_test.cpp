@@ -1,7 +1,7 @@
 // Preprocessing against transformers' CLIPImageProcessor, splits against torch.utils.data.random_split.
 #include "taskvec/bridge/params.h"
-#include "taskvec/core/atomic_file.h"
-#include "taskvec/core/mapped_file.h"
+#include "taskvec/core/files/atomic_file.h"
+#include "taskvec/core/files/mapped_file.h"
 #include "taskvec/data/dataset.h"
 
 #include <gtest/gtest.h>

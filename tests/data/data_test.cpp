@@ -1,5 +1,5 @@
-#include "taskvec/core/atomic_file.h"
 #include "taskvec/core/error.h"
+#include "taskvec/core/files/atomic_file.h"
 #include "taskvec/core/parallel.h"
 #include "taskvec/data/dataset.h"
 #include "taskvec/data/fonts.h"

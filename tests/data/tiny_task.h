@@ -1,6 +1,6 @@
 #pragma once
 
-#include "taskvec/core/atomic_file.h"
+#include "taskvec/core/files/atomic_file.h"
 #include "taskvec/core/random.h"
 #include "taskvec/data/task.h"
 

@@ -1,7 +1,7 @@
 #include "taskvec/demo/demo.h"
 
 #include "taskvec/core/error.h"
-#include "taskvec/core/paths.h"
+#include "taskvec/core/files/paths.h"
 #include "tests/data/tiny_task.h"
 #include "tests/models/tiny_clip.h"
 

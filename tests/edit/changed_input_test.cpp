@@ -1,6 +1,6 @@
 // An input that was changed while it was being read, which its size and its modification time tell, makes no output.
-#include "taskvec/edit/apply.h"
-#include "taskvec/edit/extract.h"
+#include "taskvec/edit/extract/apply.h"
+#include "taskvec/edit/extract/extract.h"
 #include "tests/formats/adapter.h"
 #include "tests/formats/checkpoint_folder.h"
 

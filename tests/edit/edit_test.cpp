@@ -1,7 +1,7 @@
 #include "taskvec/core/error.h"
 #include "taskvec/core/parallel.h"
 #include "taskvec/core/random.h"
-#include "taskvec/edit/execute.h"
+#include "taskvec/edit/executors/execute.h"
 #include "taskvec/kernels/simd.h"
 
 #include <gmock/gmock.h>

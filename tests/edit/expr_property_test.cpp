@@ -1,6 +1,6 @@
 // Rules that hold for every expression, on random ones.
 #include "taskvec/core/error.h"
-#include "taskvec/edit/expr.h"
+#include "taskvec/edit/expression/expr.h"
 
 #include <gtest/gtest.h>
 #include <rapidcheck/gtest.h>

@@ -1,7 +1,7 @@
 // Task vectors as files of their own: made, added, applied.
-#include "taskvec/edit/extract.h"
+#include "taskvec/edit/extract/extract.h"
 #include "taskvec/core/random.h"
-#include "taskvec/edit/apply.h"
+#include "taskvec/edit/extract/apply.h"
 #include "tests/formats/checkpoint_folder.h"
 
 #include <gmock/gmock.h>

@@ -2,7 +2,7 @@
 #include "taskvec/core/parallel.h"
 #include "taskvec/edit/lora_sum.h"
 #include "taskvec/edit/provenance.h"
-#include "taskvec/formats/lora.h"
+#include "taskvec/formats/lora/lora.h"
 #include "taskvec/kernels/convert.h"
 #include "tests/formats/adapter.h"
 

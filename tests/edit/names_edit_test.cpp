@@ -1,5 +1,5 @@
 #include "taskvec/core/error.h"
-#include "taskvec/edit/execute.h"
+#include "taskvec/edit/executors/execute.h"
 #include "taskvec/edit/match_names.h"
 #include "taskvec/edit/provenance.h"
 #include "tests/formats/adapter.h"

@@ -1,5 +1,5 @@
 // Elements too large for the output's dtype, and the special values of IEEE 754.
-#include "taskvec/edit/execute.h"
+#include "taskvec/edit/executors/execute.h"
 #include "taskvec/edit/provenance.h"
 #include "tests/formats/checkpoint_folder.h"
 

@@ -1,5 +1,5 @@
 #include "taskvec/core/error.h"
-#include "taskvec/edit/execute.h"
+#include "taskvec/edit/executors/execute.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

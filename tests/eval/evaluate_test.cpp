@@ -1,7 +1,7 @@
 #include "taskvec/eval/evaluate.h"
 
 #include "taskvec/core/error.h"
-#include "taskvec/core/paths.h"
+#include "taskvec/core/files/paths.h"
 #include "taskvec/eval/objective.h"
 #include "taskvec/eval/task_vectors.h"
 #include "taskvec/train/finetune.h"

@@ -1,6 +1,6 @@
 // Evaluation and search in the tangent space.
 #include "taskvec/core/error.h"
-#include "taskvec/core/paths.h"
+#include "taskvec/core/files/paths.h"
 #include "taskvec/eval/convex.h"
 #include "taskvec/eval/linear_sweep.h"
 #include "taskvec/eval/mode.h"

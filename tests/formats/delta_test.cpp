@@ -1,9 +1,9 @@
 // Task vectors as files: what is read, and what is refused.
-#include "taskvec/formats/delta.h"
+#include "taskvec/formats/delta/delta.h"
 #include "taskvec/core/fingerprint.h"
-#include "taskvec/formats/byte_planes.h"
+#include "taskvec/formats/delta/byte_planes.h"
+#include "taskvec/formats/delta/lossless.h"
 #include "taskvec/formats/fingerprint.h"
-#include "taskvec/formats/lossless.h"
 #include "taskvec/formats/verify.h"
 #include "tests/formats/checkpoint_folder.h"
 

@@ -1,7 +1,7 @@
 #pragma once
 
-#include "taskvec/core/atomic_file.h"
 #include "taskvec/core/error.h"
+#include "taskvec/core/files/atomic_file.h"
 #include "taskvec/formats/checkpoint.h"
 #include "taskvec/formats/writer.h"
 #include "tests/formats/raw.h"

@@ -1,8 +1,8 @@
-#include "taskvec/formats/gguf.h"
+#include "taskvec/formats/gguf/gguf.h"
 
-#include "taskvec/formats/gguf_blocks.h"
+#include "taskvec/formats/gguf/gguf_blocks.h"
+#include "tests/formats/builders/gguf_builder.h"
 #include "tests/formats/file_test.h"
-#include "tests/formats/gguf_builder.h"
 
 #include <cmath>
 #include <functional>

@@ -1,7 +1,7 @@
 #include "taskvec/formats/llama2c.h"
 
+#include "tests/formats/builders/llama2c_builder.h"
 #include "tests/formats/file_test.h"
-#include "tests/formats/llama2c_builder.h"
 
 #include <cstdlib>
 

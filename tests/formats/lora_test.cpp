@@ -1,4 +1,4 @@
-#include "taskvec/formats/lora.h"
+#include "taskvec/formats/lora/lora.h"
 #include "taskvec/core/error.h"
 #include "tests/formats/adapter.h"
 

@@ -1,6 +1,6 @@
 // Every format, spoilt in every place: cut off, bits flipped, sizes and numbers that no file has. Whatever comes of it is either
 // an error of taskvec's own or a checkpoint that can be read to its end; never a crash, a wait or memory without bounds.
-#include "taskvec/formats/lossless.h"
+#include "taskvec/formats/delta/lossless.h"
 #include "tests/formats/memory_limit.h"
 #include "tests/formats/samples.h"
 

@@ -1,8 +1,8 @@
-#include "taskvec/formats/npy_header.h"
+#include "taskvec/formats/numpy/npy_header.h"
 #include "taskvec/formats/verify.h"
+#include "tests/formats/builders/npy_builder.h"
+#include "tests/formats/builders/zip_builder.h"
 #include "tests/formats/file_test.h"
-#include "tests/formats/npy_builder.h"
-#include "tests/formats/zip_builder.h"
 
 namespace taskvec::formats {
 namespace {

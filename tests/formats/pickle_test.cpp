@@ -1,4 +1,4 @@
-#include "taskvec/formats/pickle.h"
+#include "taskvec/formats/pytorch/pickle.h"
 
 #include "taskvec/core/error.h"
 

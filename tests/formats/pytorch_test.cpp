@@ -1,8 +1,8 @@
-#include "taskvec/formats/pytorch.h"
+#include "taskvec/formats/pytorch/pytorch.h"
 
 #include "taskvec/core/error.h"
-#include "taskvec/formats/strided.h"
-#include "tests/formats/torch_builder.h"
+#include "taskvec/formats/pytorch/strided.h"
+#include "tests/formats/builders/torch_builder.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

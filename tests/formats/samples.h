@@ -1,15 +1,15 @@
 #pragma once
 
 #include "taskvec/core/fingerprint.h"
-#include "taskvec/formats/byte_planes.h"
-#include "taskvec/formats/delta.h"
+#include "taskvec/formats/delta/byte_planes.h"
+#include "taskvec/formats/delta/delta.h"
 #include "taskvec/formats/fingerprint.h"
+#include "tests/formats/builders/gguf_builder.h"
+#include "tests/formats/builders/llama2c_builder.h"
+#include "tests/formats/builders/npy_builder.h"
+#include "tests/formats/builders/torch_builder.h"
+#include "tests/formats/builders/zip_builder.h"
 #include "tests/formats/checkpoint_folder.h"
-#include "tests/formats/gguf_builder.h"
-#include "tests/formats/llama2c_builder.h"
-#include "tests/formats/npy_builder.h"
-#include "tests/formats/torch_builder.h"
-#include "tests/formats/zip_builder.h"
 
 #include <map>
 #include <string>

@@ -1,6 +1,6 @@
 #include "taskvec/formats/writer.h"
 
-#include "taskvec/formats/npy_header.h"
+#include "taskvec/formats/numpy/npy_header.h"
 #include "taskvec/formats/output_format.h"
 #include "tests/formats/file_test.h"
 

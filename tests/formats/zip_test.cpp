@@ -1,7 +1,7 @@
 #include "taskvec/formats/zip.h"
 
 #include "taskvec/core/error.h"
-#include "tests/formats/zip_builder.h"
+#include "tests/formats/builders/zip_builder.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

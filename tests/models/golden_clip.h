@@ -1,7 +1,7 @@
 #pragma once
 
 #include "taskvec/bridge/params.h"
-#include "taskvec/core/atomic_file.h"
+#include "taskvec/core/files/atomic_file.h"
 #include "taskvec/models/clip.h"
 
 #include <gtest/gtest.h>

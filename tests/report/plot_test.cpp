@@ -1,7 +1,7 @@
 #include "taskvec/report/plot.h"
 
-#include "taskvec/core/atomic_file.h"
 #include "taskvec/core/error.h"
+#include "taskvec/core/files/atomic_file.h"
 #include "tests/report/png_image.h"
 
 #include <gmock/gmock.h>

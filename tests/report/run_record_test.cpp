@@ -1,7 +1,7 @@
 #include "taskvec/report/run_record.h"
 
-#include "taskvec/core/atomic_file.h"
 #include "taskvec/core/error.h"
+#include "taskvec/core/files/atomic_file.h"
 #include "taskvec/core/version.h"
 
 #include <gmock/gmock.h>

@@ -1,7 +1,7 @@
 #include "taskvec/text/clip_tokenizer.h"
 
-#include "taskvec/core/atomic_file.h"
 #include "taskvec/core/error.h"
+#include "taskvec/core/files/atomic_file.h"
 #include "taskvec/text/normalize.h"
 
 #include <gmock/gmock.h>

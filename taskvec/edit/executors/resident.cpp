@@ -1,0 +1,97 @@
+#include "taskvec/core/error.h"
+#include "taskvec/core/parallel.h"
+#include "taskvec/edit/draft.h"
+#include "taskvec/edit/executors/execute.h"
+#include "taskvec/edit/executors/tile.h"
+#include "taskvec/edit/extract/delta_base.h"
+
+#include <algorithm>
+#include <atomic>
+
+namespace taskvec::edit {
+namespace {
+
+/// What was last written into one sink: coefficients per key, empty where nothing or no longer known.
+struct Written {
+  uint64_t sink = 0;
+  bool fixed = false;  // the tensors that no coefficient changes
+  std::vector<std::vector<double>> coefficients;
+};
+
+constexpr size_t kSinksRemembered = 16;
+
+uint64_t next_sink_id() {
+  static std::atomic<uint64_t> next{1};
+  return next++;
+}
+
+}  // namespace
+
+ParamSink::ParamSink() : id_(next_sink_id()) {}
+ParamSink::ParamSink(const ParamSink&) : id_(next_sink_id()) {}
+
+struct Resident::State {
+  Draft draft;
+  CoefficientValues values;
+  std::vector<std::string> names;
+  std::vector<Written> written;  // oldest first
+};
+
+Resident::Resident(Expr expr, Bindings bindings, PlanOptions options)
+    : state_(std::make_unique<State>(
+          State{.draft = edit::draft(expr, bindings, options), .values = options.coefficients, .names = {}, .written = {}})) {
+  State& state = *state_;
+  for (const auto& name : expr.coefficients())
+    if (!options.coefficients.contains(name)) state.names.push_back(name);
+  check_delta_bases(state.draft.plan, [&](size_t source) { return state.draft.plan.sources[source]->fingerprint(); });
+  if (state.names.empty()) set_terms(state.draft, edit::coefficients(state.draft, state.values));
+}
+
+Resident::~Resident() = default;
+
+const Plan& Resident::layout() const { return state_->draft.plan; }
+
+const std::vector<std::string>& Resident::coefficients() const { return state_->names; }
+
+void Resident::apply(std::span<const double> values, ParamSink& sink) {
+  State& state = *state_;
+  if (values.size() != state.names.size())
+    fail(ErrorCode::InvalidArgument, "{} values for the {} coefficients of {}", values.size(), state.names.size(),
+         state.draft.plan.expression);
+  for (size_t i = 0; i < values.size(); ++i) state.values[state.names[i]] = values[i];
+  auto wanted = edit::coefficients(state.draft, state.values);
+  set_terms(state.draft, wanted);
+
+  const auto found = std::find_if(state.written.begin(), state.written.end(), [&](const auto& w) { return w.sink == sink.id(); });
+  Written last;
+  if (found != state.written.end()) {
+    last = std::move(*found);
+    state.written.erase(found);  // comes back when the sink is complete again
+  }
+  last.coefficients.resize(wanted.size());
+
+  const Plan& plan = state.draft.plan;
+  std::vector<std::span<std::byte>> targets(plan.tensors.size());
+  for (size_t i = 0; i < plan.tensors.size(); ++i) {
+    const size_t group = state.draft.group[i];
+    const bool unchanged = group == Draft::kFixed ? last.fixed : last.coefficients[group] == wanted[group];
+    if (unchanged) continue;
+    targets[i] = sink.tensor(i, plan.tensors[i]);
+    if (targets[i].size() != static_cast<size_t>(plan.tensors[i].info.nbytes()))
+      fail(ErrorCode::InvalidArgument, "a sink has {} bytes for tensor '{}'; expected {}", targets[i].size(),
+           plan.tensors[i].name, plan.tensors[i].info.nbytes());
+  }
+  const auto tiles = tiles_of(plan);
+  parallel_for(static_cast<int64_t>(tiles.size()), [&](int64_t i) {
+    const Tile& tile = tiles[static_cast<size_t>(i)];
+    const auto& tensor = plan.tensors[tile.tensor];
+    if (targets[tile.tensor].empty()) return;
+    std::byte* out = targets[tile.tensor].data() + tile.begin * itemsize(tensor.info.dtype);
+    compute(tensor, sources_of(plan, tile), 0, tile.n, plan.options.on_overflow == OnOverflow::Saturate, out);
+  });
+
+  if (state.written.size() >= kSinksRemembered) state.written.erase(state.written.begin());
+  state.written.push_back({.sink = sink.id(), .fixed = true, .coefficients = std::move(wanted)});
+}
+
+}  // namespace taskvec::edit
