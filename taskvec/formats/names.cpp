@@ -1,6 +1,8 @@
 #include "taskvec/formats/names.h"
 
 #include "taskvec/core/error.h"
+#include "taskvec/core/files/atomic_file.h"
+#include "taskvec/formats/bounded_json.h"
 #include "taskvec/formats/name_tables.h"
 
 #include <fmt/ranges.h>
@@ -17,6 +19,7 @@ namespace {
 using Origin = MappedNames::Origin;
 
 constexpr std::string_view kBack = ":back", kLetters = "qkv";
+constexpr uint64_t kMaxConfigBytes = uint64_t{1} << 20;
 
 struct Match {
   std::string_view number, rest;
@@ -130,8 +133,10 @@ class Mapper {
         std::swap(info.shape[0], info.shape[1]);
         return push(name, info, {whole(entry)}, Origin::Order::Transposed);
       }
-      case Relation::RotaryQ: return permute(entry, name, "llama.attention.head_count");
-      case Relation::RotaryK: return permute(entry, name, "llama.attention.head_count_kv");
+      case Relation::RotaryQ: return permute(entry, name, {"llama.attention.head_count"}, {"num_attention_heads"});
+      case Relation::RotaryK:
+        return permute(entry, name, {"llama.attention.head_count_kv", "llama.attention.head_count"},
+                       {"num_key_value_heads", "num_attention_heads"});
     }
   }
 
@@ -166,21 +171,46 @@ class Mapper {
     entry.as_is = false;
   }
 
-  void permute(const TensorEntry& entry, const std::string& name, const char* key) {
-    const auto& metadata = inner_->manifest().metadata;
-    const auto text = [&](const char* k) { return metadata.contains(k) ? metadata.at(k) : std::string(); };
-    int64_t heads = 0;
-    const std::string number = text(key);
-    std::from_chars(number.data(), number.data() + number.size(), heads);
-    if (back_ || text("general.architecture") != "llama" || heads <= 0)
+  using Keys = std::initializer_list<const char*>;
+
+  /// @param metadata_keys, config_keys  the first that is there has the number of heads: in llama.cpp's file, or in Hugging
+  ///                                    Face's config.json
+  void permute(const TensorEntry& entry, const std::string& name, Keys metadata_keys, Keys config_keys) {
+    const int64_t heads = back_ ? heads_in_config(config_keys) : heads_in_metadata(metadata_keys);
+    if (heads <= 0)
       fail(ErrorCode::Unsupported,
            "{}: the rows of '{}' are permuted within each head between llama.cpp's and Hugging Face's Llama; {}", path(),
            entry.name,
-           back_ ? "taskvec maps in the direction of Hugging Face only"
-                 : fmt::format("the metadata should say general.architecture llama and {}", key));
+           back_ ? fmt::format("a config.json beside the weights should say model_type llama and {}", *config_keys.begin())
+                 : fmt::format("the metadata should say general.architecture llama and {}", *metadata_keys.begin()));
     if (entry.info.shape.empty() || entry.info.shape[0] % heads != 0 || entry.info.shape[0] / heads % 2 != 0)
       refuse(entry, fmt::format("should have an even number of rows for each of {} heads", heads));
-    push(name, entry.info, {whole(entry)}, Origin::Order::Rotary, heads);
+    push(name, entry.info, {whole(entry)}, back_ ? Origin::Order::RotaryBack : Origin::Order::Rotary, heads);
+  }
+
+  /// 0 where they do not tell.
+  int64_t heads_in_metadata(Keys keys) const {
+    const auto& metadata = inner_->manifest().metadata;
+    const auto text = [&](const char* key) { return metadata.contains(key) ? metadata.at(key) : std::string(); };
+    if (text("general.architecture") != "llama") return 0;
+    for (const char* key : keys) {
+      const std::string number = text(key);
+      int64_t heads = 0;
+      std::from_chars(number.data(), number.data() + number.size(), heads);
+      if (!number.empty()) return heads;
+    }
+    return 0;
+  }
+  int64_t heads_in_config(Keys keys) {
+    if (!config_) {
+      config_.emplace(nlohmann::json::value_t::discarded);
+      for (const auto& file : inner_->manifest().sidecars)
+        if (file.filename() == "config.json") *config_ = parse_bounded_json(read_file(file, kMaxConfigBytes));
+    }
+    if (!config_->is_object() || config_->value("model_type", nlohmann::json()) != "llama") return 0;
+    for (const char* key : keys)
+      if (config_->contains(key)) return config_->at(key).is_number_integer() ? config_->at(key).get<int64_t>() : 0;
+    return 0;
   }
 
   static Origin::Part whole(const TensorEntry& entry) { return {&entry, 0, static_cast<uint64_t>(entry.info.nbytes())}; }
@@ -223,6 +253,7 @@ class Mapper {
   std::vector<Origin> origins_;
   std::set<std::string> names_;
   std::map<std::string, Fused> fused_;
+  std::optional<nlohmann::json> config_;  // what lies beside the weights; discarded where there is none
 };
 
 /// Names and shapes that two checkpoints share.
@@ -338,11 +369,12 @@ void MappedNames::make(const TensorEntry& entry, uint64_t offset, std::span<std:
     }
     return;
   }
-  // Row (head, half, i) of Hugging Face's is row (head, i, half) of llama.cpp's.
+  // Row (head, half, i) of Hugging Face's is row (head, i, half) of llama.cpp's, and the other way round.
   const uint64_t width = rows == 0 ? 0 : origin.parts[0].size / rows, head = rows / static_cast<uint64_t>(origin.heads);
   while (!out.empty()) {
     const uint64_t row = offset / width, column = offset % width, within = row % head;
-    const uint64_t from = row - within + within % (head / 2) * 2 + within / (head / 2);
+    const uint64_t inner = origin.order == Origin::Order::Rotary ? head / 2 : 2, outer = head / inner;
+    const uint64_t from = row - within + within % inner * outer + within / inner;
     const uint64_t n = std::min<uint64_t>(width - column, out.size());
     const TensorRange range(*inner_, source, from * width + column, n);
     std::ranges::copy(range.bytes(), out.begin());

@@ -17,14 +17,14 @@ class MappedNames : public Checkpoint {
  public:
   /// Consecutive bytes of the tensors that one is made of, and how.
   struct Origin {
-    enum class Order { Rows, Transposed, Rotary };
+    enum class Order { Rows, Transposed, Rotary, RotaryBack };
     struct Part {
       const TensorEntry* entry;
       uint64_t offset, size;
     };
     std::vector<Part> parts;
     Order order = Order::Rows;
-    int64_t heads = 1;  ///< of Rotary
+    int64_t heads = 1;  ///< of Rotary and RotaryBack
   };
 
   MappedNames(std::shared_ptr<const Checkpoint> inner, std::string map, Manifest manifest,
@@ -44,7 +44,7 @@ class MappedNames : public Checkpoint {
 /// @param map  one of name_maps()
 /// @throws Error{InvalidArgument | NotFound} for an unknown map (the nearest is named) and for one that knows none of the names;
 /// Error{Format} naming the tensor where shapes do not fit the map; Error{Unsupported} where a permutation needs a number of
-/// heads that the file does not tell.
+/// heads that neither the file nor a config.json beside it tells.
 std::shared_ptr<const Checkpoint> map_names(std::shared_ptr<const Checkpoint> checkpoint, std::string_view map);
 
 /// The checkpoint under the names of another: of all maps, or of `map` and its way back, that after which most names and shapes

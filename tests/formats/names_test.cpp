@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <fstream>
 #include <set>
 
 namespace taskvec::formats {
@@ -119,6 +120,34 @@ TEST_F(NamesTest, LlamaCppsQueryRowsAreTakenApart) {
   EXPECT_TRUE(mapped->entry("model.layers.2.self_attn.v_proj.weight").as_is);
 }
 
+// llama.cpp's permute(): reshape(heads, 2, head // 2).swapaxes(1, 2); fewer heads for keys than for queries.
+TEST_F(NamesTest, HuggingFacesLlamaRowsAreInterleavedByTheHeadsOfItsConfig) {
+  std::filesystem::create_directory(folder_ / "llama");
+  write_tensors(folder_ / "llama" / "model.safetensors",
+                {{"model.layers.0.self_attn.q_proj.weight", {12, 3}}, {"model.layers.0.self_attn.k_proj.weight", {6, 3}}}, 5);
+  const auto write_config = [&](const std::string& text) { std::ofstream(folder_ / "llama" / "config.json") << text; };
+  write_config(R"({"model_type": "llama", "num_attention_heads": 2, "num_key_value_heads": 1})");
+  const auto original = open(folder_ / "llama");
+  const auto mapped = map_names(original, "gguf-llama:back");
+  for (const auto& [theirs, ours, rows] :
+       {std::tuple("blk.0.attn_q.weight", "model.layers.0.self_attn.q_proj.weight",
+                   std::vector<size_t>{0, 3, 1, 4, 2, 5, 6, 9, 7, 10, 8, 11}),
+        std::tuple("blk.0.attn_k.weight", "model.layers.0.self_attn.k_proj.weight", std::vector<size_t>{0, 3, 1, 4, 2, 5})}) {
+    const auto before = values(*original, ours), after = values(*mapped, theirs);
+    for (size_t row = 0; row < rows.size(); ++row)
+      for (size_t column = 0; column < 3; ++column)
+        EXPECT_EQ(after[3 * row + column], before[3 * rows[row] + column]) << theirs << ", row " << row;
+  }
+  for (const std::string text : {"{\"model_type\": \"gpt2\", \"num_attention_heads\": 2}", "{\"model_type\": \"llama\"}",
+                                 "{\"model_type\": \"llama\", \"num_attention_heads\": \"2\"}", "[", "{}"}) {
+    write_config(text);
+    EXPECT_THAT(error_of(open(folder_ / "llama"), "gguf-llama:back"), HasSubstr("config.json")) << text;
+  }
+  write_config(R"({"model_type": "llama", "num_attention_heads": 5})");
+  EXPECT_THAT(error_of(open(folder_ / "llama"), "gguf-llama:back"),
+              HasSubstr("should have an even number of rows for each of 5 heads"));
+}
+
 TEST_F(NamesTest, TheMapThatFitsIsFound) {
   const auto clip = make(kClip);
   write_tensors(folder_ / "hf.safetensors", {{"visual_projection.weight", {4, 8}}, {"text_projection.weight", {4, 6}}}, 2);
@@ -142,7 +171,7 @@ TEST_F(NamesTest, MistakesAreNamed) {
   EXPECT_THAT(error_of(make({{"module.a", {1}}, {"a", {1}}}), "module"), HasSubstr("two tensors would be called 'a'"));
   EXPECT_THAT(error_of(make({{"blk.0.attn_q.weight", {4, 4}}}), "gguf-llama"), HasSubstr("the metadata should say"));
   EXPECT_THAT(error_of(make({{"model.layers.0.self_attn.q_proj.weight", {4, 4}}}), "gguf-llama:back"),
-              HasSubstr("in the direction of Hugging Face only"));
+              HasSubstr("a config.json beside the weights should say model_type llama and num_attention_heads"));
 }
 
 }  // namespace
