@@ -2,6 +2,7 @@
 #include "taskvec/bridge/params.h"
 #include "taskvec/core/error.h"
 #include "taskvec/core/files/atomic_file.h"
+#include "tests/message_of.h"
 
 #include <gtest/gtest.h>
 
@@ -25,24 +26,13 @@ class CheckpointTest : public testing::Test {
   fs::path folder_;
 };
 
-template <typename Call>
-std::string message(ErrorCode code, const Call& call) {
-  try {
-    call();
-  } catch (const Error& error) {
-    EXPECT_EQ(error.code(), code);
-    return error.what();
-  }
-  return "no error";
-}
-
 const std::vector<at::ScalarType> kTypes{at::kDouble,      at::kFloat, at::kHalf,   at::kBFloat16, at::kFloat8_e4m3fn,
                                          at::kFloat8_e5m2, at::kLong,  at::kInt,    at::kShort,    at::kChar,
                                          at::kByte,        at::kBool,  at::kUInt16, at::kUInt32,   at::kUInt64};
 
 TEST(Dtype, RoundTrip) {
   for (const at::ScalarType type : kTypes) EXPECT_EQ(to_scalar_type(to_dtype(type)), type);
-  EXPECT_EQ(message(ErrorCode::Unsupported, [] { to_dtype(at::kComplexDouble); }),
+  EXPECT_EQ(message_of(ErrorCode::Unsupported, [] { to_dtype(at::kComplexDouble); }),
             "libtorch's type ComplexDouble cannot be stored in a checkpoint");
 }
 
@@ -125,7 +115,7 @@ TEST(View, OnlyOfPlainTensors) {
   EXPECT_EQ(view(tensor).info.shape, (Shape{2, 3}));
   EXPECT_EQ(view(tensor).info.dtype, Dtype::I32);
   EXPECT_EQ(view(tensor).bytes.size(), 24U);
-  EXPECT_EQ(message(ErrorCode::InvalidArgument, [&] { view(tensor.t()); }),
+  EXPECT_EQ(message_of(ErrorCode::InvalidArgument, [&] { view(tensor.t()); }),
             "only contiguous CPU tensors have bytes to look at; call .cpu().contiguous() first");
 }
 

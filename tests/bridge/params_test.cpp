@@ -1,23 +1,13 @@
 #include "taskvec/bridge/params.h"
 
 #include "taskvec/core/error.h"
+#include "tests/message_of.h"
 
 #include <gtest/gtest.h>
 #include <rapidcheck/gtest.h>
 
 namespace taskvec::bridge {
 namespace {
-
-template <typename Call>
-std::string message(ErrorCode code, const Call& call) {
-  try {
-    call();
-  } catch (const Error& error) {
-    EXPECT_EQ(error.code(), code);
-    return error.what();
-  }
-  return "no error";
-}
 
 Params two() {
   Params params;
@@ -54,9 +44,9 @@ TEST(Params, MapAndFilter) {
 
 TEST(Params, Errors) {
   Params params = two();
-  EXPECT_EQ(message(ErrorCode::NotFound, [&] { params.at("text.wieght"); }),
+  EXPECT_EQ(message_of(ErrorCode::NotFound, [&] { params.at("text.wieght"); }),
             "no parameter 'text.wieght' among 2; did you mean 'text.weight'?");
-  EXPECT_EQ(message(ErrorCode::InvalidArgument, [&] { params.add("text.weight", at::ones({1})); }),
+  EXPECT_EQ(message_of(ErrorCode::InvalidArgument, [&] { params.add("text.weight", at::ones({1})); }),
             "parameter 'text.weight' is there already; use set() to replace it");
 }
 

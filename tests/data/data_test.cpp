@@ -3,6 +3,7 @@
 #include "taskvec/core/parallel.h"
 #include "taskvec/data/dataset.h"
 #include "taskvec/data/fonts.h"
+#include "tests/message_of.h"
 
 #include <archive.h>
 #include <archive_entry.h>
@@ -34,17 +35,8 @@ class Tasks : public testing::Test {
     write_file_atomically(folder_ / "t.yaml", text);
     return (folder_ / "t.yaml").string();
   }
-  template <typename F>
-  std::string error_of(F&& f) {
-    try {
-      f();
-    } catch (const Error& error) {
-      return error.what();
-    }
-    return "no error";
-  }
   std::string error_of_task(const std::string& text) {
-    return error_of([&] { load_task(write_task(text)); });
+    return message_of([&] { load_task(write_task(text)); });
   }
   void write_png(const fs::path& path, uint8_t gray) {
     fs::create_directories(path.parent_path());
@@ -102,16 +94,17 @@ TEST_F(Tasks, IdxWithItsSplits) {
 TEST_F(Tasks, BrokenIdx) {
   const Task task = load_task(write_task(kIdxTask));
   EXPECT_THAT(missing(task), AllOf(HasSubstr("a is missing"), HasSubstr("ask a friend")));
-  EXPECT_THAT(error_of([&] { open_dataset(task, Split::Train); }), HasSubstr("task 't'"));
+  EXPECT_THAT(message_of([&] { open_dataset(task, Split::Train); }), HasSubstr("task 't'"));
   for (const char* file : {"a", "c"}) write_file_atomically(folder_ / file, idx_images(4));
   for (const char* file : {"b", "d"}) write_file_atomically(folder_ / file, idx_labels(4, 3));
-  EXPECT_THAT(error_of([&] { open_dataset(task, Split::Train); }), HasSubstr("label 2, but the task 't' has 2 classes"));
+  EXPECT_THAT(message_of([&] { open_dataset(task, Split::Train); }), HasSubstr("label 2, but the task 't' has 2 classes"));
   write_file_atomically(folder_ / "b", idx_labels(5, 2));
-  EXPECT_THAT(error_of([&] { open_dataset(task, Split::Train); }), HasSubstr("5 labels for 4 images"));
+  EXPECT_THAT(message_of([&] { open_dataset(task, Split::Train); }), HasSubstr("5 labels for 4 images"));
   write_file_atomically(folder_ / "b", idx_labels(4, 1));
-  EXPECT_THAT(error_of([&] { open_dataset(task, Split::Train); }), HasSubstr("the class 'two' has no images in the train split"));
+  EXPECT_THAT(message_of([&] { open_dataset(task, Split::Train); }),
+              HasSubstr("the class 'two' has no images in the train split"));
   write_file_atomically(folder_ / "a", idx_images(4).substr(0, 20));
-  EXPECT_THAT(error_of([&] { open_dataset(task, Split::Train); }), HasSubstr("not an IDX file"));
+  EXPECT_THAT(message_of([&] { open_dataset(task, Split::Train); }), HasSubstr("not an IDX file"));
 }
 
 TEST_F(Tasks, ImageFolder) {
@@ -124,11 +117,11 @@ TEST_F(Tasks, ImageFolder) {
   EXPECT_EQ(data->image(0).pixels[0], 100);
   EXPECT_EQ(data->label(11), 1);
   fs::remove_all(folder_ / "test" / "y");
-  EXPECT_THAT(error_of([&] { open_dataset(load_task(write_task(text)), Split::Test); }),
+  EXPECT_THAT(message_of([&] { open_dataset(load_task(write_task(text)), Split::Test); }),
               HasSubstr("class 'light' has no images"));
   write_file_atomically(folder_ / "train" / "x" / "0.png", "not a picture");
   const auto broken = open_dataset(load_task(write_task(text)), Split::Train);
-  EXPECT_THAT(error_of([&] {
+  EXPECT_THAT(message_of([&] {
                 for (int64_t i = 0; i < broken->size(); ++i) broken->image(i);
                 open_dataset(load_task(write_task(text)), Split::Val)->image(0);
               }),
@@ -164,7 +157,7 @@ TEST_F(Tasks, WebDatasetTar) {
   EXPECT_EQ(data->image(3).pixels[0], 9);
   EXPECT_EQ(open_dataset(task, Split::Train)->size(), 9);
   fs::resize_file(folder_ / "test.tar", 700);
-  EXPECT_THAT(error_of([&] { open_dataset(task, Split::Test); }), HasSubstr("test.tar"));
+  EXPECT_THAT(message_of([&] { open_dataset(task, Split::Test); }), HasSubstr("test.tar"));
 }
 
 TEST_F(Tasks, MistakesAreNamedWithFileAndLine) {
@@ -179,8 +172,8 @@ TEST_F(Tasks, MistakesAreNamedWithFileAndLine) {
   EXPECT_THAT(error_of_task("source: [\n"), HasSubstr("t.yaml"));
   EXPECT_THAT(error_of_task("a: &x [1]\nb: *x"), HasSubstr("anchors"));
   EXPECT_THAT(error_of_task("source: {glyphs: {ranges: [\"XY\"]}}"), HasSubstr("no range of code points"));
-  EXPECT_THAT(error_of([] { load_task("mnits"); }), HasSubstr("did you mean 'mnist'"));
-  EXPECT_THAT(error_of([] { load_task("nowhere/x.yaml"); }), HasSubstr("no such task file"));
+  EXPECT_THAT(message_of([] { load_task("mnits"); }), HasSubstr("did you mean 'mnist'"));
+  EXPECT_THAT(message_of([] { load_task("nowhere/x.yaml"); }), HasSubstr("no such task file"));
 }
 
 TEST(BuiltIn, EveryTaskFileIsGood) {

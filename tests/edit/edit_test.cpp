@@ -3,6 +3,7 @@
 #include "taskvec/core/random.h"
 #include "taskvec/edit/executors/execute.h"
 #include "taskvec/kernels/simd.h"
+#include "tests/message_of.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -86,12 +87,7 @@ class EditTest : public testing::Test {
   }
 
   static std::string error_of(const std::string& text, const Bindings& bindings, const PlanOptions& options = {}) {
-    try {
-      plan(parse(text), bindings, options);
-    } catch (const Error& error) {
-      return error.what();
-    }
-    return "no error";
+    return message_of([&] { plan(parse(text), bindings, options); });
   }
 
   fs::path folder_;

@@ -5,6 +5,7 @@
 #include "taskvec/formats/lora/lora.h"
 #include "taskvec/kernels/convert.h"
 #include "tests/formats/adapter.h"
+#include "tests/message_of.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -58,12 +59,7 @@ class LoraEdit : public testing::Test {
     return formats::open(folder_ / "out");
   }
   std::string as_lora_error(const std::string& text) const {
-    try {
-      edit_as_lora(text);
-    } catch (const Error& error) {
-      return error.what();
-    }
-    return "no error";
+    return message_of([&] { edit_as_lora(text); });
   }
 
   /// What an adapter's change of a tensor is in float64; zeros where it has none. @param n  elements of the tensor

@@ -1,5 +1,6 @@
 #include "taskvec/core/error.h"
 #include "taskvec/edit/executors/execute.h"
+#include "tests/message_of.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -49,12 +50,7 @@ class TaskVectorSource : public testing::Test {
   }
 
   std::string error_of(const std::string& text, const PlanOptions& options = {}) const {
-    try {
-      plan(parse(text), bindings_, options);
-    } catch (const Error& error) {
-      return error.what();
-    }
-    return "no error";
+    return message_of([&] { plan(parse(text), bindings_, options); });
   }
 
   fs::path folder_;

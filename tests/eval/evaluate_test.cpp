@@ -6,6 +6,7 @@
 #include "taskvec/eval/task_vectors.h"
 #include "taskvec/train/finetune.h"
 #include "tests/data/tiny_task.h"
+#include "tests/message_of.h"
 #include "tests/models/tiny_clip.h"
 
 #include <gmock/gmock.h>
@@ -17,15 +18,6 @@ namespace taskvec::eval {
 namespace {
 
 using testing::HasSubstr;
-
-std::string error_of(const std::function<void()>& f) {
-  try {
-    f();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
-}
 
 /// The pocket CLIP and a fine-tune of it.
 class Evaluation : public testing::Test {
@@ -81,7 +73,7 @@ TEST_F(Evaluation, TheBatchSizeDoesNotMatter) {
 TEST_F(Evaluation, WeightsThatOverflowAreNamed) {
   EditedClip model_ = model("base + $a*(ft - base)");
   Evaluator evaluator_ = evaluator(model_);
-  EXPECT_THAT(error_of([&] { evaluator_.evaluate(model_.apply(std::array{1e30}), task_); }),
+  EXPECT_THAT(message_of([&] { evaluator_.evaluate(model_.apply(std::array{1e30}), task_); }),
               HasSubstr("task 'bars': the features of sample 0 are not finite"));
   // A search treats it as a bad point.
   const auto objective = make_objective(model_, evaluator_, {task_}, data::Split::Val, {search::parse_axis("a=0,1e30")});
@@ -93,11 +85,11 @@ TEST_F(Evaluation, NothingIsChosenOnTest) {
   EditedClip model_ = model("base + $a*(ft - base)");
   Evaluator evaluator_ = evaluator(model_);
   const auto objective = [&](const char* axis, data::Split split) {
-    return error_of([&] { make_objective(model_, evaluator_, {task_}, split, {search::parse_axis(axis)}); });
+    return message_of([&] { make_objective(model_, evaluator_, {task_}, split, {search::parse_axis(axis)}); });
   };
   EXPECT_THAT(objective("a=0,1", data::Split::Test), HasSubstr("never chosen on the test split"));
   EXPECT_THAT(objective("b=0,1", data::Split::Val), HasSubstr("no open coefficient $b"));
-  EXPECT_THAT(error_of([&] { model_.apply(); }), HasSubstr("0 values for 1 coefficients (a)"));
+  EXPECT_THAT(message_of([&] { model_.apply(); }), HasSubstr("0 values for 1 coefficients (a)"));
 }
 
 TEST_F(Evaluation, ASearchFindsThePatchAndNamesWhatItMeasured) {

@@ -7,6 +7,7 @@
 #include "taskvec/eval/objective.h"
 #include "taskvec/train/finetune.h"
 #include "tests/data/tiny_task.h"
+#include "tests/message_of.h"
 #include "tests/models/tiny_clip.h"
 
 #include <gmock/gmock.h>
@@ -40,12 +41,7 @@ class InTheTangentSpace : public testing::Test {
     return {edit::parse(expression), bindings};
   }
   std::string error_of(const EditedClip& model, Mode mode, const fs::path& given = {}) {
-    try {
-      linear_origin(model, mode, given);
-    } catch (const Error& error) {
-      return error.what();
-    }
-    return "no error";
+    return message_of([&] { linear_origin(model, mode, given); });
   }
 
   testing_models::TemporaryFolder folder_;

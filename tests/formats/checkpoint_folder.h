@@ -5,6 +5,7 @@
 #include "taskvec/formats/writer.h"
 #include "taskvec/kernels/convert.h"
 #include "taskvec/kernels/simd.h"
+#include "tests/message_of.h"
 
 #include <gtest/gtest.h>
 
@@ -59,15 +60,6 @@ inline std::vector<double> values_of(const formats::Checkpoint& checkpoint, std:
 inline std::string file_bytes(const fs::path& path) {
   std::ifstream file(path, std::ios::binary);
   return {std::istreambuf_iterator<char>(file), {}};
-}
-
-inline std::string message_of(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
 }
 
 /// A temporary folder in which checkpoints are written from lists of tensors.

@@ -5,6 +5,7 @@
 #include "taskvec/formats/checkpoint.h"
 #include "taskvec/formats/writer.h"
 #include "tests/formats/raw.h"
+#include "tests/message_of.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -42,17 +43,8 @@ class FileTest : public testing::Test {
     return folder_ / name;
   }
 
-  template <typename Action>
-  static std::string error_of(const Action& action) {
-    try {
-      action();
-    } catch (const Error& error) {
-      return error.what();
-    }
-    return "no error";
-  }
   static std::string open_error(const std::filesystem::path& path) {
-    return error_of([&] { open(path); });
+    return message_of([&] { open(path); });
   }
 
   /// All elements of a tensor.

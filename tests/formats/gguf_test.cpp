@@ -108,7 +108,8 @@ TEST_F(GgufTest, PatchedMetadataAreThere) {
   layout.metadata = {{"k", "000"}};
   CheckpointWriter writer(folder_ / "x.gguf", layout);
   writer.patch_metadata("k", "abc");
-  EXPECT_THAT(error_of([&] { writer.patch_metadata("k", "abcd"); }), HasSubstr("only be replaced by a value of the same length"));
+  EXPECT_THAT(message_of([&] { writer.patch_metadata("k", "abcd"); }),
+              HasSubstr("only be replaced by a value of the same length"));
   writer.commit();
   EXPECT_EQ(open(folder_ / "x.gguf")->manifest().metadata.at("k"), "abc");
 }
@@ -117,7 +118,7 @@ TEST_F(GgufTest, WhatGgufCannotHoldIsRefusedWithTheFix) {
   const auto refusal = [&](const std::string& name, const TensorInfo& info) {
     OutputLayout layout;
     layout.tensors = {{name, info}};
-    return error_of([&] { CheckpointWriter(folder_ / "x.gguf", layout); });
+    return message_of([&] { CheckpointWriter(folder_ / "x.gguf", layout); });
   };
   EXPECT_THAT(refusal("w", {Dtype::BOOL, {1}}), HasSubstr("tensor 'w' is BOOL, which GGUF lacks; write .safetensors instead"));
   EXPECT_THAT(refusal("w", {Dtype::F8_E4M3, {1}}), HasSubstr("use --dtype F32 or F16"));

@@ -1,6 +1,7 @@
 #include "taskvec/formats/lora/lora.h"
 #include "taskvec/core/error.h"
 #include "tests/formats/adapter.h"
+#include "tests/message_of.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -26,12 +27,7 @@ class LoraTest : public testing::Test {
   void TearDown() override { fs::remove_all(folder_); }
 
   std::string error_of(const std::vector<Factor>& factors, const std::string& options = "") const {
-    try {
-      open(write_adapter(folder_ / "a", factors, options));
-    } catch (const Error& error) {
-      return error.what();
-    }
-    return "no error";
+    return message_of([&] { open(write_adapter(folder_ / "a", factors, options)); });
   }
 
   /// The adapter's dense tensor, the definition of it rounded once, for the factors of one module.

@@ -1,6 +1,7 @@
 #include "taskvec/formats/names.h"
 #include "taskvec/core/error.h"
 #include "tests/formats/adapter.h"
+#include "tests/message_of.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -28,12 +29,7 @@ class NamesTest : public testing::Test {
     return open(folder_ / "x.safetensors");
   }
   static std::string error_of(const std::shared_ptr<const Checkpoint>& checkpoint, std::string_view map) {
-    try {
-      map_names(checkpoint, map);
-    } catch (const Error& error) {
-      return error.what();
-    }
-    return "no error";
+    return message_of([&] { map_names(checkpoint, map); });
   }
   static std::set<std::string> names(const Checkpoint& checkpoint) {
     std::set<std::string> names;

@@ -1,6 +1,7 @@
 #include "taskvec/formats/pytorch/pickle.h"
 
 #include "taskvec/core/error.h"
+#include "tests/message_of.h"
 
 #include <fmt/format.h>
 #include <gmock/gmock.h>
@@ -23,12 +24,7 @@ struct Read {
 };
 
 std::string error_of(const std::string& bytes) {
-  try {
-    read_pickle(std::as_bytes(std::span(bytes)), "x.pkl");
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
+  return message_of([&] { read_pickle(std::as_bytes(std::span(bytes)), "x.pkl"); });
 }
 
 /// A value as text, like Python's repr; deep enough for what the tests hold.

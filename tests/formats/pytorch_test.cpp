@@ -3,6 +3,7 @@
 #include "taskvec/core/error.h"
 #include "taskvec/formats/pytorch/strided.h"
 #include "tests/formats/builders/torch_builder.h"
+#include "tests/message_of.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -33,12 +34,7 @@ class PytorchTest : public testing::Test {
   }
 
   std::string error_of(const std::string& bytes) const {
-    try {
-      open_bytes(bytes);
-    } catch (const Error& error) {
-      return error.what();
-    }
-    return "no error";
+    return message_of([&] { open_bytes(bytes); });
   }
 
   fs::path folder_;

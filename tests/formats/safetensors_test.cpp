@@ -2,6 +2,7 @@
 #include "taskvec/core/files/atomic_file.h"
 #include "taskvec/formats/checkpoint.h"
 #include "taskvec/formats/writer.h"
+#include "tests/message_of.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -34,12 +35,7 @@ class SafetensorsTest : public testing::Test {
   }
 
   static std::string error_of(const fs::path& path) {
-    try {
-      open(path);
-    } catch (const Error& error) {
-      return error.what();
-    }
-    return "no error";
+    return message_of([&] { open(path); });
   }
 
   fs::path folder_;

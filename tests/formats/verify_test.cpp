@@ -63,7 +63,7 @@ TEST_F(VerifyTest, ABrokenRuleIsAProblem) {
 }
 
 TEST_F(VerifyTest, WhatIsNotThereCannotBeRead) {
-  EXPECT_THAT(error_of([&] { verify(folder_ / "nowhere"); }), HasSubstr("nowhere"));
+  EXPECT_THAT(message_of([&] { verify(folder_ / "nowhere"); }), HasSubstr("nowhere"));
 }
 
 TEST_F(VerifyTest, EveryDisagreementOfShardsAndIndexIsNamed) {

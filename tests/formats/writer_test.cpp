@@ -23,10 +23,10 @@ TEST_F(WriterTest, TheExtensionSaysTheFormat) {
   EXPECT_EQ(output_of("b.npy"), Output::Npy);
   EXPECT_EQ(output_of("a/clip-vit-b32"), Output::Folder);
   EXPECT_EQ(output_of("a/v1.5"), Output::Folder);
-  EXPECT_THAT(error_of([] { output_of("x.pt"); }),
+  EXPECT_THAT(message_of([] { output_of("x.pt"); }),
               HasSubstr("x.pt: taskvec does not write .pt files; end the name in .safetensors"));
   EXPECT_EQ(parse_output("gguf"), Output::Gguf);
-  EXPECT_THAT(error_of([] { parse_output("onnx"); }), HasSubstr("'onnx'; there are folder, safetensors, gguf, npz, npy"));
+  EXPECT_THAT(message_of([] { parse_output("onnx"); }), HasSubstr("'onnx'; there are folder, safetensors, gguf, npz, npy"));
 }
 
 OutputLayout layout_of_two() {
@@ -57,14 +57,14 @@ TEST_F(WriterTest, ShardsNeedAFolder) {
   OutputLayout layout = layout_of_two();
   layout.tensors[1].shard = 1;
   for (const char* name : {"x.safetensors", "x.gguf", "x.npz"})
-    EXPECT_THAT(error_of([&] { CheckpointWriter(folder_ / name, layout); }), HasSubstr("2 shards need a folder, not a file"));
+    EXPECT_THAT(message_of([&] { CheckpointWriter(folder_ / name, layout); }), HasSubstr("2 shards need a folder, not a file"));
 }
 
 TEST_F(WriterTest, ARangeOutsideOfATensorIsRefused) {
   CheckpointWriter writer(folder_ / "x.gguf", layout_of_two());
   const std::vector<std::byte> four(4);
-  EXPECT_THAT(error_of([&] { writer.write(0, 9, four); }), HasSubstr("tensor 'b.weight': 4 bytes at 9 do not fit into 12"));
-  EXPECT_THAT(error_of([&] { writer.write(0, ~uint64_t{0}, four); }), HasSubstr("do not fit"));
+  EXPECT_THAT(message_of([&] { writer.write(0, 9, four); }), HasSubstr("tensor 'b.weight': 4 bytes at 9 do not fit into 12"));
+  EXPECT_THAT(message_of([&] { writer.write(0, ~uint64_t{0}, four); }), HasSubstr("do not fit"));
 }
 
 template <typename T>

@@ -2,6 +2,7 @@
 
 #include "taskvec/core/error.h"
 #include "tests/formats/builders/zip_builder.h"
+#include "tests/message_of.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -31,13 +32,10 @@ class ZipTest : public testing::Test {
 
   std::string error_of(const std::string& bytes) const {
     const auto file = map(bytes);
-    try {
+    return message_of([&] {
       for (const auto& entry : read_zip_directory(*file))
         if (entry.deflated) inflate(*file, entry);
-    } catch (const Error& error) {
-      return error.what();
-    }
-    return "no error";
+    });
   }
 
   fs::path folder_;

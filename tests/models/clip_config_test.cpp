@@ -1,4 +1,5 @@
 #include "taskvec/core/error.h"
+#include "tests/message_of.h"
 #include "tests/models/tiny_clip.h"
 
 #include <gtest/gtest.h>
@@ -9,13 +10,7 @@ namespace {
 using nlohmann::json;
 
 std::string error_of(const json& config, ErrorCode code) {
-  try {
-    ClipConfig::from_json(config, "m/config.json");
-  } catch (const Error& error) {
-    EXPECT_EQ(error.code(), code) << error.what();
-    return error.what();
-  }
-  return "no error";
+  return message_of(code, [&] { ClipConfig::from_json(config, "m/config.json"); });
 }
 
 TEST(ClipConfig, DefaultsAreThoseOfTransformers) {

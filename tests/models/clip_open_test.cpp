@@ -1,4 +1,5 @@
 #include "taskvec/core/error.h"
+#include "tests/message_of.h"
 #include "tests/models/tiny_clip.h"
 
 #include <gtest/gtest.h>
@@ -15,13 +16,7 @@ using testing_models::write_model;
 class OpenClip : public testing::Test {
  protected:
   std::string error_of(ErrorCode code) const {
-    try {
-      open_clip(folder_.path());
-    } catch (const Error& error) {
-      EXPECT_EQ(error.code(), code) << error.what();
-      return error.what();
-    }
-    return "no error";
+    return message_of(code, [&] { open_clip(folder_.path()); });
   }
   std::string at(const char* name) const { return (folder_.path() / name).string(); }
 

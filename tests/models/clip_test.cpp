@@ -1,4 +1,5 @@
 #include "taskvec/core/error.h"
+#include "tests/message_of.h"
 #include "tests/models/tiny_clip.h"
 
 #include <gtest/gtest.h>
@@ -27,17 +28,6 @@ at::Tensor some_pixels(const ClipConfig& config) {
 }
 
 double difference(const at::Tensor& a, const at::Tensor& b) { return (a - b).abs().max().item<double>(); }
-
-template <typename Call>
-std::string message(const Call& call) {
-  try {
-    call();
-  } catch (const Error& error) {
-    EXPECT_EQ(error.code(), ErrorCode::InvalidArgument);
-    return error.what();
-  }
-  return "no error";
-}
 
 TEST(Clip, ParametersAndTheirOrder) {
   const Clip clip(tiny_config());
@@ -154,21 +144,25 @@ TEST(Clip, PixelsBeyondTheLastWholePatchAreUnused) {
 TEST(Clip, WrongInputs) {
   const Clip clip(tiny_config());
   const bridge::Params params = clip.initialise(0);
-  EXPECT_EQ(message([&] {
-              clip.image_features(params, at::zeros({2, 1, 8, 8}));
-            }),
+  EXPECT_EQ(message_of(ErrorCode::InvalidArgument,
+                       [&] {
+                         clip.image_features(params, at::zeros({2, 1, 8, 8}));
+                       }),
             "CLIP's image encoder takes float pixels of shape [batch, 3, 8, 8], got [2, 1, 8, 8] of Float");
-  EXPECT_EQ(message([&] {
-              clip.image_features(params, at::zeros({2, 3, 8, 8}, at::kByte));
-            }),
+  EXPECT_EQ(message_of(ErrorCode::InvalidArgument,
+                       [&] {
+                         clip.image_features(params, at::zeros({2, 3, 8, 8}, at::kByte));
+                       }),
             "CLIP's image encoder takes float pixels of shape [batch, 3, 8, 8], got [2, 3, 8, 8] of Byte");
-  EXPECT_EQ(message([&] {
-              clip.text_features(params, at::zeros({2, 17}, at::kLong));
-            }),
+  EXPECT_EQ(message_of(ErrorCode::InvalidArgument,
+                       [&] {
+                         clip.text_features(params, at::zeros({2, 17}, at::kLong));
+                       }),
             "CLIP's text encoder takes int64 ids of shape [batch, 1 to 16], got [2, 17] of Long");
-  EXPECT_EQ(message([&] {
-              clip.text_features(params, at::full({1, 2}, 600, at::kLong));
-            }),
+  EXPECT_EQ(message_of(ErrorCode::InvalidArgument,
+                       [&] {
+                         clip.text_features(params, at::full({1, 2}, 600, at::kLong));
+                       }),
             "token ids run from 600 to 600, but the model's vocabulary has 600 entries; is this its tokenizer?");
 }
 

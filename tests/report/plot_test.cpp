@@ -2,6 +2,7 @@
 
 #include "taskvec/core/error.h"
 #include "taskvec/core/files/atomic_file.h"
+#include "tests/message_of.h"
 #include "tests/report/png_image.h"
 
 #include <gmock/gmock.h>
@@ -23,17 +24,6 @@ PngImage show(const std::string& bytes) {
                           bytes);
   }
   return decode_png(bytes);
-}
-
-template <typename Call>
-std::string message(const Call& call) {
-  try {
-    call();
-  } catch (const Error& error) {
-    EXPECT_EQ(error.code(), ErrorCode::InvalidArgument);
-    return error.what();
-  }
-  return "no error";
 }
 
 /// Pixels on the outermost two rows and columns that are not white.
@@ -104,12 +94,14 @@ TEST(LinePlotPicture, NothingLeavesTheCanvas) {
 TEST(LinePlotPicture, Errors) {
   LinePlot plot = negation();
   plot.series[1].y.pop_back();
-  EXPECT_EQ(message([&] { png(plot); }), "line plot: series 'glyphs (control)': expected 21 values, got 20");
+  EXPECT_EQ(message_of(ErrorCode::InvalidArgument, [&] { png(plot); }),
+            "line plot: series 'glyphs (control)': expected 21 values, got 20");
   plot = negation();
   plot.levels[0].series = 2;
-  EXPECT_EQ(message([&] { png(plot); }), "line plot: level 'glyphs ≥ 95 % of the base' belongs to series 2 of 2");
+  EXPECT_EQ(message_of(ErrorCode::InvalidArgument, [&] { png(plot); }),
+            "line plot: level 'glyphs ≥ 95 % of the base' belongs to series 2 of 2");
   plot.series.clear();
-  EXPECT_EQ(message([&] { png(plot); }), "line plot of 0 series: it can show 1 to 8");
+  EXPECT_EQ(message_of(ErrorCode::InvalidArgument, [&] { png(plot); }), "line plot of 0 series: it can show 1 to 8");
 }
 
 TEST(HeatMapPicture, Cosines) {
@@ -132,9 +124,17 @@ TEST(HeatMapPicture, NothingLeavesTheCanvas) {
 }
 
 TEST(HeatMapPicture, Errors) {
-  EXPECT_EQ(message([] { png(HeatMap{"", {"a", "b"}, {{1, 0}}}); }), "heat map: rows: expected 2 values, got 1");
-  EXPECT_EQ(message([] { png(HeatMap{"", {"a", "b"}, {{1, 0}, {1}}}); }), "heat map: row 'b': expected 2 values, got 1");
-  EXPECT_EQ(message([] { png(HeatMap{}); }), "heat map of 0 labels: it can show 1 to 40");
+  EXPECT_EQ(message_of(ErrorCode::InvalidArgument,
+                       [] {
+                         png(HeatMap{"", {"a", "b"}, {{1, 0}}});
+                       }),
+            "heat map: rows: expected 2 values, got 1");
+  EXPECT_EQ(message_of(ErrorCode::InvalidArgument,
+                       [] {
+                         png(HeatMap{"", {"a", "b"}, {{1, 0}, {1}}});
+                       }),
+            "heat map: row 'b': expected 2 values, got 1");
+  EXPECT_EQ(message_of(ErrorCode::InvalidArgument, [] { png(HeatMap{}); }), "heat map of 0 labels: it can show 1 to 40");
 }
 
 ImageStrip strip(int tiles) {
@@ -175,15 +175,17 @@ TEST(ImageStripPicture, AnySizeAndNothingLeavesTheCanvas) {
 }
 
 TEST(ImageStripPicture, Errors) {
-  EXPECT_EQ(message([] { png(strip(0)); }), "image strip of 0 tiles: it can show 1 to 200");
+  EXPECT_EQ(message_of(ErrorCode::InvalidArgument, [] { png(strip(0)); }), "image strip of 0 tiles: it can show 1 to 200");
   ImageStrip one = strip(1);
   one.tiles[0].pixels.pop_back();
-  EXPECT_EQ(message([&] { png(one); }), "image strip: pixels of tile 0: expected 784 values, got 783");
+  EXPECT_EQ(message_of(ErrorCode::InvalidArgument, [&] { png(one); }),
+            "image strip: pixels of tile 0: expected 784 values, got 783");
   one.tiles[0].answers.pop_back();
   one.tiles[0].pixels.push_back(0);
-  EXPECT_EQ(message([&] { png(one); }), "image strip: answers of tile 0: expected 2 values, got 1");
+  EXPECT_EQ(message_of(ErrorCode::InvalidArgument, [&] { png(one); }),
+            "image strip: answers of tile 0: expected 2 values, got 1");
   one.tiles[0].height = 0;
-  EXPECT_EQ(message([&] { png(one); }),
+  EXPECT_EQ(message_of(ErrorCode::InvalidArgument, [&] { png(one); }),
             "image strip: tile 0 has 0 x 28 pixels of 1 channels: expected 1 to 512 a side, 1 or 3 channels");
 }
 
@@ -209,8 +211,16 @@ TEST(BarChartPicture, NothingLeavesTheCanvas) {
 }
 
 TEST(BarChartPicture, Errors) {
-  EXPECT_EQ(message([] { png(BarChart{"", "", {"a"}, {{"s", {}}}}); }), "bar chart: series 's': expected 1 values, got 0");
-  EXPECT_EQ(message([] { png(BarChart{"", "", {}, {{"s", {}}}}); }), "bar chart of 0 groups: it can show 1 to 24");
+  EXPECT_EQ(message_of(ErrorCode::InvalidArgument,
+                       [] {
+                         png(BarChart{"", "", {"a"}, {{"s", {}}}});
+                       }),
+            "bar chart: series 's': expected 1 values, got 0");
+  EXPECT_EQ(message_of(ErrorCode::InvalidArgument,
+                       [] {
+                         png(BarChart{"", "", {}, {{"s", {}}}});
+                       }),
+            "bar chart of 0 groups: it can show 1 to 24");
 }
 
 }  // namespace

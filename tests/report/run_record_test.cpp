@@ -3,6 +3,7 @@
 #include "taskvec/core/error.h"
 #include "taskvec/core/files/atomic_file.h"
 #include "taskvec/core/version.h"
+#include "tests/message_of.h"
 
 #include <gmock/gmock.h>
 
@@ -22,16 +23,6 @@ class RunRecord : public testing::Test {
   }
   ~RunRecord() override { fs::remove_all(folder_); }
 
-  template <typename Call>
-  static std::string message(const Call& call) {
-    try {
-      call();
-    } catch (const Error& error) {
-      return error.what();
-    }
-    return "no error";
-  }
-
   fs::path folder_;
 };
 
@@ -47,7 +38,7 @@ TEST_F(RunRecord, ComesBackWithVersionAndTime) {
 
 TEST_F(RunRecord, DamagedRecordIsNamed) {
   write_file_atomically(folder_ / "run.json", "{\"command\": ");
-  EXPECT_THAT(message([&] { read_run(folder_); }), HasSubstr((folder_ / "run.json").string() + ": not a record of a run: "));
+  EXPECT_THAT(message_of([&] { read_run(folder_); }), HasSubstr((folder_ / "run.json").string() + ": not a record of a run: "));
 }
 
 TEST_F(RunRecord, LinesSurviveAKill) {
@@ -64,10 +55,10 @@ TEST_F(RunRecord, LinesSurviveAKill) {
 TEST_F(RunRecord, LineErrors) {
   const fs::path path = folder_ / "metrics.jsonl";
   write_file_atomically(path, "1\nx\n");
-  EXPECT_THAT(message([&] { read_json_lines(path); }), HasSubstr(path.string() + ": line 2 is not JSON: "));
-  EXPECT_EQ(message([&] { JsonLines(folder_ / "none" / "x.jsonl"); }),
+  EXPECT_THAT(message_of([&] { read_json_lines(path); }), HasSubstr(path.string() + ": line 2 is not JSON: "));
+  EXPECT_EQ(message_of([&] { JsonLines(folder_ / "none" / "x.jsonl"); }),
             (folder_ / "none" / "x.jsonl").string() + ": cannot be opened for writing; is its folder there and writable?");
-  EXPECT_THAT(message([&] { write_run(path, {}); }), HasSubstr(path.string()));
+  EXPECT_THAT(message_of([&] { write_run(path, {}); }), HasSubstr(path.string()));
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include "taskvec/search/goal.h"
 
 #include "taskvec/core/error.h"
+#include "tests/message_of.h"
 
 #include <gmock/gmock.h>
 
@@ -11,17 +12,6 @@ namespace taskvec::search {
 namespace {
 
 using ::testing::ElementsAre;
-
-template <typename Call>
-std::string message(const Call& call) {
-  try {
-    call();
-  } catch (const Error& error) {
-    EXPECT_EQ(error.code(), ErrorCode::InvalidArgument);
-    return error.what();
-  }
-  return "no error";
-}
 
 const Metrics kMetrics{{"fashion-mnist", 0.5}, {"glyphs", 0.7}, {"mnist", 0.8}};
 
@@ -44,13 +34,13 @@ TEST(Goal, NanAndInfinityAreNotAValue) {
 
 TEST(Goal, Errors) {
   for (const char* text : {"", "mean()", "mean(a,)", "max(a, b)", "a b", "mean a)", "a >= 1", ")", "mean("}) {
-    EXPECT_EQ(message([&] { parse_goal(text, false); }),
+    EXPECT_EQ(message_of(ErrorCode::InvalidArgument, [&] { parse_goal(text, false); }),
               "--minimize '" + std::string(text) +
                   "': write the name of a metric or mean(...) of several, e.g. mnist or "
                   "mean(mnist, glyphs)")
         << text;
   }
-  EXPECT_EQ(message([] { parse_goal("mnit", true).value(kMetrics); }),
+  EXPECT_EQ(message_of(ErrorCode::InvalidArgument, [] { parse_goal("mnit", true).value(kMetrics); }),
             "unknown metric 'mnit' in maximize mnit: measured are fashion-mnist, glyphs, mnist; did you mean 'mnist'?");
 }
 
@@ -89,17 +79,18 @@ TEST(Constraint, Violation) {
 TEST(Constraint, Errors) {
   for (const char* text : {"", "glyphs", "glyphs > 0.5", "glyphs >=", ">= 1", "glyphs >= x*base", "glyphs >= 0.95*bse",
                            "glyphs == 1", "glyphs >= nan", "glyphs >= 2*3", "a b >= 1"}) {
-    EXPECT_EQ(message([&] { parse_constraint(text); }),
+    EXPECT_EQ(message_of(ErrorCode::InvalidArgument, [&] { parse_constraint(text); }),
               "--subject-to '" + std::string(text) +
                   "': write METRIC >= NUMBER, METRIC >= FACTOR*base, or the same with <=, e.g. 'glyphs >= 0.95*base'")
         << text;
   }
-  EXPECT_EQ(message([] { parse_constraint("glyps >= 0.5").violation(kMetrics, {}); }),
+  EXPECT_EQ(message_of(ErrorCode::InvalidArgument, [] { parse_constraint("glyps >= 0.5").violation(kMetrics, {}); }),
             "unknown metric 'glyps' in the constraint 'glyps >= 0.5': measured are fashion-mnist, glyphs, mnist; did you mean "
             "'glyphs'?");
-  EXPECT_EQ(message([] {
-              parse_constraint("glyphs >= base").violation(kMetrics, {{"mnist", 1.0}});
-            }),
+  EXPECT_EQ(message_of(ErrorCode::InvalidArgument,
+                       [] {
+                         parse_constraint("glyphs >= base").violation(kMetrics, {{"mnist", 1.0}});
+                       }),
             "unknown metric 'glyphs' in the base of 'glyphs >= 1*base': measured are mnist");
 }
 

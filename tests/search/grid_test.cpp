@@ -1,6 +1,7 @@
 #include "taskvec/search/grid.h"
 
 #include "taskvec/core/error.h"
+#include "tests/message_of.h"
 
 #include <gmock/gmock.h>
 #include <rapidcheck/gtest.h>
@@ -12,13 +13,7 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 std::string message(std::string_view text) {
-  try {
-    parse_axis(text);
-  } catch (const Error& error) {
-    EXPECT_EQ(error.code(), ErrorCode::InvalidArgument);
-    return error.what();
-  }
-  return "no error";
+  return message_of(ErrorCode::InvalidArgument, [&] { parse_axis(text); });
 }
 
 TEST(Axis, RangeHoldsBothEnds) {
@@ -60,14 +55,7 @@ TEST(Grid, LastAxisIsFastest) {
 }
 
 TEST(Grid, RefusesWhatCannotBeSearched) {
-  const auto refused = [](const std::vector<Axis>& axes) -> std::string {
-    try {
-      grid_points(axes);
-    } catch (const Error& error) {
-      return error.what();
-    }
-    return "no error";
-  };
+  const auto refused = [](const std::vector<Axis>& axes) -> std::string { return message_of([&] { grid_points(axes); }); };
   EXPECT_EQ(refused({}), "nothing to search: give at least one axis, e.g. --grid a=0:1:0.05");
   EXPECT_EQ(refused({{"a", {}}}), "axis 'a' of the grid has no values");
   EXPECT_EQ(refused({{"a", {1}}, {"a", {2}}}), "axis 'a' of the grid is given twice");

@@ -2,6 +2,7 @@
 
 #include "taskvec/core/error.h"
 #include "taskvec/core/files/atomic_file.h"
+#include "tests/message_of.h"
 
 #include <gmock/gmock.h>
 #include <rapidcheck/gtest.h>
@@ -36,16 +37,6 @@ struct Folder {
   ~Folder() { fs::remove_all(path); }
   fs::path path;
 };
-
-template <typename Call>
-std::string message(const Call& call) {
-  try {
-    call();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
-}
 
 TEST(GridSearch, TakesTheBestThatSatisfiesTheConstraints) {
   const SearchResult result = grid_search(negation_search(), negation);
@@ -105,7 +96,7 @@ TEST(GridSearch, UnknownMetricsAreFoundAtTheFirstPoint) {
   options.log = folder.path / "trials.jsonl";
   int calls = 0;
   const auto counted = [&](std::span<const double> p) { return ++calls, negation(p); };
-  EXPECT_EQ(message([&] { grid_search(options, counted); }),
+  EXPECT_EQ(message_of([&] { grid_search(options, counted); }),
             "unknown metric 'targt' in minimize targt: measured are control, target; did you mean 'target'?");
   EXPECT_EQ(calls, 1);
 }
@@ -171,18 +162,20 @@ TEST(TrialLog, Errors) {
   options.key = "k1";
   grid_search(options, negation);
   options.key = "k2";
-  EXPECT_EQ(message([&] { grid_search(options, negation); }),
+  EXPECT_EQ(message_of([&] { grid_search(options, negation); }),
             options.log.string() +
                 ": holds the trials of another search (key 'k1', this one has 'k2'): the expression, the sources, the tasks or "
                 "the limit "
                 "differ; give another -o folder, or delete the file to start anew");
   options.key = "k1";
   std::ofstream(options.log, std::ios::app) << "[1, 2\n";
-  EXPECT_THAT(message([&] { grid_search(options, negation); }), HasSubstr("trials.jsonl: line 13 is not a trial of a search: "));
+  EXPECT_THAT(message_of([&] { grid_search(options, negation); }),
+              HasSubstr("trials.jsonl: line 13 is not a trial of a search: "));
   std::ofstream(options.log) << "[1, 2]\n";
-  EXPECT_THAT(message([&] { grid_search(options, negation); }), HasSubstr("trials.jsonl: line 1 is not a trial of a search: "));
+  EXPECT_THAT(message_of([&] { grid_search(options, negation); }),
+              HasSubstr("trials.jsonl: line 1 is not a trial of a search: "));
   options.log = folder.path / "none" / "trials.jsonl";
-  EXPECT_EQ(message([&] { grid_search(options, negation); }),
+  EXPECT_EQ(message_of([&] { grid_search(options, negation); }),
             options.log.string() + ": cannot be opened for writing; is its folder there and writable?");
 }
 

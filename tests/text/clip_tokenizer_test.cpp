@@ -3,6 +3,7 @@
 #include "taskvec/core/error.h"
 #include "taskvec/core/files/atomic_file.h"
 #include "taskvec/text/normalize.h"
+#include "tests/message_of.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -29,12 +30,7 @@ class Tokenizer : public testing::Test {
   ~Tokenizer() override { fs::remove_all(folder_); }
 
   std::string error_of_open() {
-    try {
-      ClipTokenizer::open(folder_);
-    } catch (const Error& error) {
-      return error.what();
-    }
-    return "no error";
+    return message_of([&] { ClipTokenizer::open(folder_); });
   }
   fs::path folder_;
 };

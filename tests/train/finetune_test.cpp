@@ -4,6 +4,7 @@
 #include "taskvec/core/files/paths.h"
 #include "taskvec/tangent/linearized.h"
 #include "tests/data/tiny_task.h"
+#include "tests/message_of.h"
 #include "tests/models/tiny_clip.h"
 
 #include <gmock/gmock.h>
@@ -27,12 +28,7 @@ class Finetune : public testing::Test {
     return options;
   }
   std::string error_of(const FinetuneOptions& options, const std::string& output = "out") const {
-    try {
-      finetune(pocket_, task_, folder_.path() / output, options);
-    } catch (const Error& error) {
-      return error.what();
-    }
-    return "no error";
+    return message_of([&] { finetune(pocket_, task_, folder_.path() / output, options); });
   }
   std::string fingerprint(const std::string& output) const { return formats::open(folder_.path() / output)->fingerprint(); }
 

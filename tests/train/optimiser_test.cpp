@@ -1,6 +1,7 @@
 #include "taskvec/train/optimiser.h"
 
 #include "taskvec/core/error.h"
+#include "tests/message_of.h"
 
 #include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
@@ -20,17 +21,6 @@ bridge::Params point(double value) {
 
 std::vector<at::Tensor> gradients(double value) {
   return {at::full({3}, value, at::kDouble), at::full({2, 2}, 2 * value, at::kDouble)};
-}
-
-template <typename Call>
-std::string message(ErrorCode code, const Call& call) {
-  try {
-    call();
-  } catch (const Error& error) {
-    EXPECT_EQ(error.code(), code);
-    return error.what();
-  }
-  return "no error";
 }
 
 TEST(CosineSchedule, WarmsUpAndFallsToZero) {
@@ -101,16 +91,17 @@ TEST(AdamW, RestoredStateGoesOnTheSame) {
 TEST(AdamW, Errors) {
   bridge::Params constants;
   constants.add("x", at::ones({1}));
-  EXPECT_EQ(message(ErrorCode::InvalidArgument, [&] { AdamW(constants, {}); }),
+  EXPECT_EQ(message_of(ErrorCode::InvalidArgument, [&] { AdamW(constants, {}); }),
             "AdamW: 'x' is no leaf tensor that requires a gradient");
   AdamW optimiser(point(1), {});
-  EXPECT_EQ(message(ErrorCode::InvalidArgument, [&] { optimiser.step({at::ones({3})}, 0.1); }),
+  EXPECT_EQ(message_of(ErrorCode::InvalidArgument, [&] { optimiser.step({at::ones({3})}, 0.1); }),
             "AdamW: 1 gradients for 2 parameters");
   bridge::Params state = optimiser.state();
   state.set("adamw.second.b", at::ones({5}));
-  EXPECT_EQ(message(ErrorCode::Format, [&] { optimiser.restore(state); }),
+  EXPECT_EQ(message_of(ErrorCode::Format, [&] { optimiser.restore(state); }),
             "optimiser state 'adamw.second.b': expected shape [2, 2], got [5]");
-  EXPECT_NE(message(ErrorCode::NotFound, [&] { optimiser.restore({}); }).find("no parameter 'adamw.first.a'"), std::string::npos);
+  EXPECT_NE(message_of(ErrorCode::NotFound, [&] { optimiser.restore({}); }).find("no parameter 'adamw.first.a'"),
+            std::string::npos);
 }
 
 }  // namespace

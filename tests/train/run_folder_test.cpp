@@ -2,6 +2,7 @@
 
 #include "taskvec/core/error.h"
 #include "taskvec/core/files/atomic_file.h"
+#include "tests/message_of.h"
 #include "tests/models/tiny_clip.h"
 
 #include <gtest/gtest.h>
@@ -24,13 +25,7 @@ bridge::Params weights(double value) {
 class RunFolderTest : public testing::Test {
  protected:
   std::string error_of(const json& asked, bool force = false, ErrorCode code = ErrorCode::InvalidArgument) const {
-    try {
-      const RunFolder run(out_, asked, {}, force);
-    } catch (const Error& error) {
-      EXPECT_EQ(error.code(), code) << error.what();
-      return error.what();
-    }
-    return "no error";
+    return message_of(code, [&] { const RunFolder run(out_, asked, {}, force); });
   }
   void finish(double value) const {
     RunFolder(out_, kAsked, {}, false).finish(weights(value), {}, nullptr, {{"final_loss", value}});
