@@ -150,13 +150,12 @@ void add_disentangle_command(CLI::App& app) {
       ->check(CLI::IsMember({"zero-one", "kl"}))
       ->capture_default_str();
   command->add_option("--origin", arguments->origin, "the model that is linearised (default: the base)");
-  command->add_option("--split", arguments->split, "train, val or test")->capture_default_str();
+  add_split_option(*command, arguments->split);
   arguments->options.limit = 2048;
-  command->add_option("--limit", arguments->options.limit, "at most so many images a task; 0: all")->capture_default_str();
-  command->add_option("--batch", arguments->options.batch, "images at a time")->capture_default_str();
+  add_pass_options(*command, arguments->options);
   command->add_option("-o,--output", arguments->output, "a folder for disentanglement.json and a picture per mode");
   add_cache_option(*command, arguments->cache);
-  command->add_option("--device", arguments->device, "cpu, cuda or cuda:N")->capture_default_str();
+  add_device_option(*command, arguments->device);
   command->add_flag("--json", arguments->json, "the maps as JSON");
   add_threads_option(*command);
   command->callback([=] { run_disentangle(*arguments); });

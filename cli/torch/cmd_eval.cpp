@@ -125,12 +125,11 @@ void add_eval_command(CLI::App& app) {
   command->add_option("-t,--task", arguments->tasks, "built-in tasks (see 'taskvec tasks') or .yaml files")->required();
   command->add_option("-s,--source", arguments->sources, "a source of the expression: name=path");
   command->add_option("--set", arguments->coefficients, "the value of a coefficient: name=number");
-  command->add_option("--split", arguments->split, "train, val or test")->capture_default_str();
-  command->add_option("--limit", arguments->options.limit, "at most so many images a task; 0: all")->capture_default_str();
-  command->add_option("--batch", arguments->options.batch, "images at a time")->capture_default_str();
+  add_split_option(*command, arguments->split);
+  add_pass_options(*command, arguments->options);
   add_mode_options(*command, arguments->mode, arguments->origin);
   add_cache_option(*command, arguments->cache);
-  command->add_option("--device", arguments->device, "cpu, cuda or cuda:N")->capture_default_str();
+  add_device_option(*command, arguments->device);
   command->add_option("--predictions", arguments->predictions, "write every image's label and prediction, a JSON line each");
   command->add_flag("-v,--verbose", arguments->verbose, "every class too");
   command->add_flag("--json", arguments->json, "{\"task\": {\"accuracy\": .., \"ci95\": [low, high], \"n\": .., ..}, ..}");

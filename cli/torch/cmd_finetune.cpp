@@ -1,4 +1,5 @@
 #include "cli/common.h"
+#include "cli/torch/model_argument.h"
 #include "taskvec/core/progress.h"
 #include "taskvec/train/finetune.h"
 
@@ -99,7 +100,7 @@ void add_finetune_command(CLI::App& app) {
       ->capture_default_str();
   command->add_option("--resume-every", options.resume_every, "steps between the points that a killed run goes on from")
       ->capture_default_str();
-  command->add_option("--device", options.device, "cpu, cuda or cuda:N")->capture_default_str();
+  add_device_option(*command, options.device);
   command->add_flag("--force", options.force, "train anew over an earlier run in OUTPUT");
   command->add_flag("-q,--quiet", options.quiet, "no progress, no summary");
   command->add_flag("--json", arguments->json, "the summary as JSON");

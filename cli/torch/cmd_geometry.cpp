@@ -159,9 +159,8 @@ void add_geometry_command(CLI::App& app) {
   command->add_option("-m,--model", arguments->model, "the base: a CLIP folder")->required();
   command->add_option("-s,--source", arguments->sources, "fine-tuned models: name=path")->required();
   command->add_option("-t,--task", arguments->tasks, "the task of each, in the same order");
-  command->add_option("--split", arguments->split, "train, val or test")->capture_default_str();
-  command->add_option("--limit", arguments->options.limit, "at most so many images a task; 0: all")->capture_default_str();
-  command->add_option("--batch", arguments->options.batch, "images at a time")->capture_default_str();
+  add_split_option(*command, arguments->split);
+  add_pass_options(*command, arguments->options);
   command->add_flag("--json", arguments->json, "the figures as JSON");
   add_threads_option(*command);
   command->callback([=] { run_geometry(*arguments); });

@@ -179,7 +179,7 @@ void add_ntk_command(CLI::App& app) {
   command->add_option("--outputs", arguments->outputs, "output coordinates that are drawn and summed over; 0: all")
       ->capture_default_str();
   command->add_option("--only", arguments->only, "parameters of this pattern alone, e.g. '*.self_attn.*'")->capture_default_str();
-  command->add_option("--split", arguments->split, "train, val or test")->capture_default_str();
+  add_split_option(*command, arguments->split);
   command->add_option("--ridge", arguments->ridge, "of kernel regression, in means of the kernel's diagonal")
       ->capture_default_str();
   command->add_option("--seed", arguments->seed, "of the output coordinates")->capture_default_str();

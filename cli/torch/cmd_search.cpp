@@ -232,11 +232,10 @@ void add_search_command(CLI::App& app) {
   command->add_option("--set", arguments->coefficients, "the value of a coefficient that stays: name=number");
   command->add_option("--base", arguments->base, "the source that 'base' means in constraints (default: the first)");
   command->add_option("-o,--output", arguments->output, "a folder for trials.jsonl");
-  command->add_option("--limit", arguments->options.limit, "at most so many images a task; 0: all")->capture_default_str();
-  command->add_option("--batch", arguments->options.batch, "images at a time")->capture_default_str();
+  add_pass_options(*command, arguments->options);
   add_mode_options(*command, arguments->mode, arguments->origin);
   add_cache_option(*command, arguments->cache);
-  command->add_option("--device", arguments->device, "cpu, cuda or cuda:N")->capture_default_str();
+  add_device_option(*command, arguments->device);
   command->add_flag("--json", arguments->json, "the result as JSON");
   add_threads_option(*command);
   command->callback([=] { run_search(*arguments); });

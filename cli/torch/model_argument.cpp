@@ -30,6 +30,19 @@ std::vector<data::Task> load_tasks(const std::vector<std::string>& names) {
   return tasks;
 }
 
+void add_split_option(CLI::App& command, std::string& split) {
+  command.add_option("--split", split, "train, val or test")->capture_default_str();
+}
+
+void add_pass_options(CLI::App& command, eval::EvalOptions& options) {
+  command.add_option("--limit", options.limit, "at most so many images a task; 0: all")->capture_default_str();
+  command.add_option("--batch", options.batch, "images at a time")->capture_default_str();
+}
+
+void add_device_option(CLI::App& command, std::string& device) {
+  command.add_option("--device", device, "cpu, cuda or cuda:N")->capture_default_str();
+}
+
 void add_mode_options(CLI::App& command, std::string& mode, std::string& origin) {
   command
       .add_option("--mode", mode,

@@ -14,6 +14,11 @@ eval::EditedClip open_model(const std::string& text, const std::vector<std::stri
 
 std::vector<data::Task> load_tasks(const std::vector<std::string>& names);
 
+void add_split_option(CLI::App& command, std::string& split);
+/// --limit and --batch: of a pass over samples.
+void add_pass_options(CLI::App& command, eval::EvalOptions& options);
+void add_device_option(CLI::App& command, std::string& device);
+
 /// --mode and --origin: how a model is evaluated (eval/mode.h).
 void add_mode_options(CLI::App& command, std::string& mode, std::string& origin);
 
