@@ -67,7 +67,13 @@ void add_finetune_command(CLI::App& app) {
   command->add_option("--mode", arguments->mode, "standard, or linear: train the linearisation at MODEL (docs/tangent.md)")
       ->check(CLI::IsMember({"standard", "linear"}))
       ->capture_default_str();
-  command->add_option("--only", options.only, "train the parameters of this pattern alone, e.g. '*.self_attn.*'")
+  command
+      ->add_option("--only", options.only,
+                   "train the parameters of this pattern alone; attention stands for '*.self_attn.*', attention-weights for "
+                   "'*.self_attn.*.weight'")
+      ->transform([](const std::string& text) {
+        return text == "attention" ? "*.self_attn.*" : text == "attention-weights" ? "*.self_attn.*.weight" : text;
+      })
       ->capture_default_str();
   command
       ->add_option("--lora", options.lora,
