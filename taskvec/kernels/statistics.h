@@ -36,6 +36,11 @@ Residual residual(Dtype dtype_a, const std::byte* a, Dtype dtype_b, const std::b
 /// Sums of magnitudes and of squares, summed like Difference.
 struct Magnitudes {
   double sum_abs = 0, sum_squares = 0;
+
+  void add(const Magnitudes& other) {
+    sum_abs += other.sum_abs;
+    sum_squares += other.sum_squares;
+  }
 };
 Magnitudes magnitudes(std::span<const double> values);
 

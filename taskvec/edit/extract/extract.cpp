@@ -95,36 +95,30 @@ kernels::Difference difference(std::span<const double> exact, Dtype dtype, std::
   return kernels::difference(Dtype::F64, std::as_bytes(exact).data(), dtype, stored.data(), static_cast<int64_t>(exact.size()));
 }
 
-/// Signs and mean magnitude m of one tensor, in one pass: m is known after it, and the error is Σ (|d| - m)² = Σ d² - 2 m Σ |d| +
-/// n m².
-Measure write_signs(const Differences& differences, size_t t, formats::CheckpointWriter& writer) {
-  const auto [first_tile, end_tile] = differences.tile_range(t);
-  std::vector<kernels::Magnitudes> parts(end_tile - first_tile);
-  differences.for_each_tile(t, [&, first_tile = first_tile](size_t i) {
-    const Tile& tile = differences.tiles()[i];
-    std::vector<std::byte> signs(static_cast<size_t>(tile.n / 8 + (tile.n % 8 != 0 ? 1 : 0)));
-    differences.for_each_block(i, [&](int64_t first, std::span<const double> values) {
-      kernels::negative_bits(values, std::span(signs).subspan(static_cast<size_t>((first - tile.begin) / 8)));
-      const auto block = kernels::magnitudes(values);
-      parts[i - first_tile].sum_abs += block.sum_abs;
-      parts[i - first_tile].sum_squares += block.sum_squares;
-    });
-    writer.write(2 * t, static_cast<uint64_t>(tile.begin / 8), signs);
+/// The signs of one tile.
+kernels::Magnitudes write_signs(const Differences& differences, size_t index, formats::CheckpointWriter& writer) {
+  const Tile& tile = differences.tiles()[index];
+  kernels::Magnitudes sums;
+  std::vector<std::byte> signs(static_cast<size_t>(tile.n / 8 + (tile.n % 8 != 0 ? 1 : 0)));
+  differences.for_each_block(index, [&](int64_t first, std::span<const double> values) {
+    kernels::negative_bits(values, std::span(signs).subspan(static_cast<size_t>((first - tile.begin) / 8)));
+    sums.add(kernels::magnitudes(values));
   });
-  kernels::Magnitudes sum;
-  for (const auto& part : parts) {
-    sum.sum_abs += part.sum_abs;
-    sum.sum_squares += part.sum_squares;
-  }
+  writer.write(2 * tile.tensor, static_cast<uint64_t>(tile.begin / 8), signs);
+  return sums;
+}
+
+/// The mean magnitude m of a tensor. The error is Σ (|d| - m)² = Σ d² - 2 m Σ |d| + n m², so that one pass is enough.
+Measure write_scale(const Differences& differences, size_t t, const kernels::Magnitudes& sums,
+                    formats::CheckpointWriter& writer) {
   const auto n = static_cast<double>(differences.tensors()[t].info.numel());
   std::vector<std::byte> scale;
   Measure unused;
-  store_values(differences.tensors()[t].name, std::array{n == 0 ? 0.0 : sum.sum_abs / n}, 1, Dtype::F32, scale, unused);
+  store_values(differences.tensors()[t].name, std::array{n == 0 ? 0.0 : sums.sum_abs / n}, 1, Dtype::F32, scale, unused);
   writer.write(2 * t + 1, 0, scale);
-  double magnitude = 0;
-  kernels::convert(Dtype::F32, scale, Dtype::F64, std::as_writable_bytes(std::span(&magnitude, 1)));
-  const double error = sum.sum_squares - 2 * magnitude * sum.sum_abs + n * magnitude * magnitude;
-  return {.error = std::max(0.0, error), .norm = sum.sum_squares};
+  double m = 0;
+  kernels::convert(Dtype::F32, scale, Dtype::F64, std::as_writable_bytes(std::span(&m, 1)));
+  return {.error = std::max(0.0, sums.sum_squares - 2 * m * sums.sum_abs + n * m * m), .norm = sums.sum_squares};
 }
 
 void extract_sign(const Extraction& extraction, const Differences& differences) {
@@ -140,11 +134,18 @@ void extract_sign(const Extraction& extraction, const Differences& differences) 
   layout.metadata[formats::kDescriptionsKey] = formats::describe_tensors(described);
   formats::CheckpointWriter writer(extraction.output, layout);
   Progress progress("extract", extraction.summary.dense_bytes, "bytes");
-  std::vector<Measure> measures(differences.tensors().size());
-  differences.for_each_tensor([&](size_t t) {
-    measures[t] = write_signs(differences, t, writer);
-    progress.add(4 * differences.tensors()[t].info.numel());
+  std::vector<kernels::Magnitudes> tiles(differences.tiles().size());
+  parallel_for(static_cast<int64_t>(tiles.size()), [&](int64_t i) {
+    const auto index = static_cast<size_t>(i);
+    tiles[index] = write_signs(differences, index, writer);
+    progress.add(4 * differences.tiles()[index].n);
   });
+  std::vector<Measure> measures(differences.tensors().size());
+  for (size_t t = 0; t < measures.size(); ++t) {
+    kernels::Magnitudes sums;
+    for (auto [i, end] = differences.tile_range(t); i < end; ++i) sums.add(tiles[i]);
+    measures[t] = write_scale(differences, t, sums, writer);
+  }
   extraction.set_error(measures);
   extraction.finish(writer, differences.fingerprints());
 }
