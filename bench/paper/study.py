@@ -33,6 +33,7 @@ def penalty(task):
 STANDARD = Way("standard", "standard", "standard", addition="71.4 / 76.5", negation="24.0 / 60.7")
 POSTHOC = Way("post-hoc", "posthoc", "standard", addition="57.1 / 81.9", negation="14.8 / 60.3")
 LINEAR = Way("linear", "linear", "linear", lambda task: ["--mode", "linear"], "76.5 / 85.4", "10.9 / 60.8")
+SLOW = Way("linear, learning rate 1e-4", "linear", "slow", lambda task: ["--mode", "linear", "--lr", "1e-4"])  # a ninth: shorter vectors
 ATTENTION = Way("linear, attention only", "linear", "attention", lambda task: ["--mode", "linear", "--only", "attention"])
 LORA = Way("linear, LoRA of rank 8", "linear", "lora", lambda task: ["--mode", "linear", "--lora", "8"])
 PENALISED = Way("linear, τ-Jacobian penalty", "linear", "penalised", lambda task: ["--mode", "linear", "--penalty", "tau-jvp", *penalty(task)])
