@@ -55,10 +55,9 @@ void append_predictions(report::JsonLines& file, const eval::TaskResult& result)
 }
 
 /// Of the linearised network, from what passes of searches and evaluations have left of the same sources; nothing where it is not
-/// affine in the coefficients.
-std::optional<std::vector<eval::TaskResult>> sweep_results(const Arguments& arguments, eval::Evaluator& evaluator,
-                                                           const std::vector<data::Task>& tasks) {
-  eval::EditedClip model = open_model(arguments.model, arguments.sources, {}, arguments.device);
+/// affine in the coefficients. @param model  its coefficients are open
+std::optional<std::vector<eval::TaskResult>> sweep_results(eval::EditedClip& model, const Arguments& arguments,
+                                                           eval::Evaluator& evaluator, const std::vector<data::Task>& tasks) {
   const auto sweep = eval::LinearSweep::make(model, evaluator, tasks, arguments.options.split);
   if (!sweep) return std::nullopt;
   const edit::CoefficientValues given = parse_coefficients(arguments.coefficients);
@@ -76,7 +75,9 @@ std::vector<eval::TaskResult> evaluate(const Arguments& arguments, const std::ve
   if (auto origin = eval::linear_origin(model, eval::parse_mode(arguments.mode), arguments.origin)) {
     evaluator.linearise(std::move(*origin));
     keep_sweeps(evaluator, arguments.cache);
-    if (auto results = sweep_results(arguments, evaluator, tasks)) return std::move(*results);
+    std::optional<eval::EditedClip> open;  // only where there are coefficients: the same model once more
+    if (!arguments.coefficients.empty()) open.emplace(open_model(arguments.model, arguments.sources, {}, arguments.device));
+    if (auto results = sweep_results(open ? *open : model, arguments, evaluator, tasks)) return std::move(*results);
   }
   std::vector<eval::TaskResult> results;
   for (const data::Task& task : tasks) results.push_back(evaluator.evaluate(params, task));

@@ -367,6 +367,9 @@ TEST(Statistics, DifferenceOfTwoTensors) {
 
 class StatisticsOfDtype : public WeightedSum {};
 
+/// Of the partial sums, in the order that statistics.h documents.
+double fold(const std::array<double, 8>& s) { return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7])); }
+
 // The sums as statistics.h defines them, one element after the other.
 TEST_P(StatisticsOfDtype, DifferenceIsTheSameOnEverySimdLevelAndAtAnyAlignment) {
   for (const size_t n : {size_t{5}, size_t{1024}, size_t{3 * 1024 + 77}}) {
@@ -388,9 +391,6 @@ TEST_P(StatisticsOfDtype, DifferenceIsTheSameOnEverySimdLevelAndAtAnyAlignment) 
         squares[i % 8] += square;
         ab[i % 8] += product;
       }
-      const auto fold = [](const std::array<double, 8>& s) {
-        return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]));
-      };
       for (const std::string& level : simd_levels()) {
         set_simd_level(level);
         for (const size_t shift : {size_t{0}, size_t{1}}) {
@@ -435,9 +435,6 @@ TEST_P(StatisticsOfDtype, ResidualIsTheSameOnEverySimdLevelAndAtAnyAlignment) {
       error[i % 8] += square;
       norm[i % 8] += product;
     }
-    const auto fold = [](const std::array<double, 8>& s) {
-      return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]));
-    };
     for (const std::string& level : simd_levels()) {
       set_simd_level(level);
       for (const size_t shift : {size_t{0}, size_t{1}, size_t{2}}) {
@@ -474,9 +471,6 @@ TEST(Statistics, MagnitudesSignsAndRanksAreTheSameOnEverySimdLevel) {
       above += small[i] > 0x80000000 ? 1 : 0;
       equal += small[i] == 0x80000000 ? 1 : 0;
     }
-    const auto fold = [](const std::array<double, 8>& s) {
-      return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]));
-    };
     for (const std::string& level : simd_levels()) {
       set_simd_level(level);
       const Magnitudes sums = magnitudes(values);
