@@ -19,10 +19,8 @@ build: setup
 	@cmake --preset release --log-level=WARNING >/dev/null
 	@cmake --build --preset release --target taskvec
 
-# OpenMP threads that wait for each other sleep instead of spinning: on a machine that does other things, too, it is several times
-# faster.
 demo: build
-	OMP_WAIT_POLICY=PASSIVE $(BUILD)/taskvec demo
+	$(BUILD)/taskvec demo
 
 test:
 	@tools/setup --test

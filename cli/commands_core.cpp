@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 
@@ -19,6 +20,9 @@ void hand_over(const CLI::App& app, char** argv) {
   std::error_code error;
   const auto program = std::filesystem::read_symlink("/proc/self/exe", error).parent_path() / "taskvec-torch";
   if (!std::filesystem::exists(program, error)) return;  // a core-only build
+  // Threads of OpenMP that wait for each other sleep: beside other work, spinning makes training several times slower. It has to
+  // be in the environment before libgomp is loaded.
+  ::setenv("OMP_WAIT_POLICY", "PASSIVE", /*overwrite=*/0);
   ::execv(program.c_str(), argv);
   fail(ErrorCode::Io, "cannot run {}: {}", program.string(), std::strerror(errno));
 }

@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 
 namespace taskvec {
 namespace {
@@ -141,6 +142,18 @@ TEST_F(CommandLine, AsLoraNeedsAdapters) {
   const Outcome outcome = run("edit '2*a' -s a=a.safetensors --as-lora -o out");
   EXPECT_EQ(outcome.status, 2);
   EXPECT_THAT(outcome.output, HasSubstr("not a LoRA adapter"));
+}
+
+// A script stands in for the program with all commands: it says what environment it was started in.
+TEST_F(CommandLine, HandsOverWithOpenMPThreadsThatSleepUnlessTheEnvironmentSaysOtherwise) {
+  fs::copy_file(TASKVEC_PROGRAM, folder_ / "taskvec");
+  std::ofstream(folder_ / "taskvec-torch") << "#!/bin/sh\necho \"$1 $OMP_WAIT_POLICY\"\n";
+  fs::permissions(folder_ / "taskvec-torch", fs::perms::owner_all);
+  const auto started = [&](const std::string& environment) {
+    return run("--version > version && env " + environment + " ./taskvec finetune").output;
+  };
+  EXPECT_EQ(started("-u OMP_WAIT_POLICY"), "finetune PASSIVE\n");
+  EXPECT_EQ(started("OMP_WAIT_POLICY=ACTIVE"), "finetune ACTIVE\n");
 }
 
 }  // namespace
