@@ -1,5 +1,6 @@
 #include "taskvec/bridge/device.h"
 
+#include "taskvec/bridge/cuda_library.h"
 #include "taskvec/core/error.h"
 #include "taskvec/core/parallel.h"
 
@@ -22,11 +23,14 @@ at::Device parse_device(std::string_view text) {
   if ((!indexed && text != "cuda") || index < 0) {
     fail(ErrorCode::InvalidArgument, "unknown device '{}': expected cpu, cuda or cuda:N", text);
   }
+  const auto refuse = [&](const std::string& why) {
+    fail(ErrorCode::Unsupported, "device '{}': {}; or use --device cpu", text, why);
+  };
+  if (const std::string why = load_cuda_library(libtorch_folder()); !why.empty()) refuse(why);
   if (!at::hasCUDA()) {
-    fail(ErrorCode::Unsupported,
-         "device '{}': the libtorch that this program uses has no CUDA (a CPU build, or its CUDA libraries are not installed); "
-         "use --device cpu",
-         text);
+    const std::string why = driver_trouble();
+    refuse(why.empty() ? "libtorch finds no CUDA device, though the driver does; is the driver older than this libtorch needs?"
+                       : why);
   }
   const int count = at::detail::getCUDAHooks().deviceCount();
   if (index >= count) {
