@@ -14,6 +14,10 @@ void add_commands(CLI::App& app);
 /// @throws Error{Io} when that program is there but cannot run
 void hand_over(const CLI::App& app, char** argv);
 
+/// Parses the arguments and runs what they ask for.
+/// @throws what CLI::App::parse() and the commands throw; a failure inside libtorch as a taskvec::Error
+void run(CLI::App& app, int argc, char** argv);
+
 /// The sub-commands that need no libtorch.
 void add_core_commands(CLI::App& app);
 void add_inspect_command(CLI::App& app);

@@ -13,6 +13,8 @@ namespace taskvec::cli {
 
 void add_commands(CLI::App& app) { add_core_commands(app); }
 
+void run(CLI::App& app, int argc, char** argv) { app.parse(argc, argv); }
+
 void hand_over(const CLI::App& app, char** argv) {
   const std::string first = argv[1] == nullptr ? "" : argv[1];
   if (first == "--version" || !app.get_subcommands([&](const CLI::App* command) { return command->get_name() == first; }).empty())

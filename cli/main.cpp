@@ -55,7 +55,7 @@ int main(int argc, char** argv) {
   try {
     taskvec::cli::hand_over(app, argv);
     check_command(app, argv[1]);
-    app.parse(argc, argv);
+    taskvec::cli::run(app, argc, argv);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : 2;
   } catch (const taskvec::cli::Differs&) {

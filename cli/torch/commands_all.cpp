@@ -1,4 +1,7 @@
 #include "cli/commands.h"
+#include "taskvec/bridge/errors.h"
+
+#include <CLI/CLI.hpp>
 
 namespace taskvec::cli {
 
@@ -13,6 +16,14 @@ void add_commands(CLI::App& app) {
   add_ntk_command(app);
   add_geometry_command(app);
   add_demo_command(app);
+}
+
+void run(CLI::App& app, int argc, char** argv) {
+  try {
+    app.parse(argc, argv);
+  } catch (const c10::Error& error) {
+    throw bridge::as_error(error);
+  }
 }
 
 void hand_over(const CLI::App&, char**) {}
