@@ -18,9 +18,10 @@ struct Arguments {
 };
 
 void run_apply(const Arguments& arguments) {
-  check_absent(arguments.output, arguments.force);
-  const auto [summary, fingerprint] = edit::apply(formats::open(arguments.base), formats::open(arguments.task_vector),
-                                                  arguments.scale, arguments.any_base, arguments.output);
+  const edit::Bindings sources{{"base", formats::open(arguments.base)}, {"tv", formats::open(arguments.task_vector)}};
+  check_output(arguments.output, arguments.force, sources);
+  const auto [summary, fingerprint] =
+      edit::apply(sources.at("base"), sources.at("tv"), arguments.scale, arguments.any_base, arguments.output);
   if (arguments.json) {
     fmt::print("{}\n", nlohmann::ordered_json{{"output", arguments.output},
                                               {"tensors", summary.tensors},

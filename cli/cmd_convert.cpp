@@ -18,7 +18,7 @@ void run_convert(const Arguments& arguments) {
   if (!arguments.dtype.empty()) options.dtype = parse_dtype_option(arguments.dtype);
   const edit::Bindings bindings{{"in", formats::open(arguments.input)}};
   const auto plan = edit::plan(edit::parse("in"), bindings, options);
-  check_absent(arguments.output, arguments.force);
+  check_output(arguments.output, arguments.force, bindings);
   print_summary(edit::run(plan, arguments.output, format), arguments.output, arguments.json);
 }
 

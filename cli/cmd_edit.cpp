@@ -38,7 +38,7 @@ void run_edit(Arguments& arguments) {
   }
   if (arguments.output.empty())
     fail(ErrorCode::InvalidArgument, "give the output with -o PATH, or look at the plan with --dry-run");
-  check_absent(arguments.output, arguments.force);
+  check_output(arguments.output, arguments.force, sources);
   for (const auto& warning : plan.warnings) fmt::print(stderr, "warning: {}\n", warning);
   print_summary(arguments.as_lora ? edit::write_as_lora(plan, arguments.output) : edit::run(plan, arguments.output),
                 arguments.output, arguments.json, arguments.options.on_overflow == edit::OnOverflow::Saturate);

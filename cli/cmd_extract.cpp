@@ -56,9 +56,9 @@ void run_extract(Arguments& arguments) {
   if (options.rank != 0) options.kind = formats::DeltaKind::Rank;
   if (arguments.lossless) options.kind = formats::DeltaKind::Lossless;
   options.dtype = parse_dtype_option(arguments.dtype);
-  check_absent(arguments.output, arguments.force);
-  const auto summary =
-      edit::extract(formats::open(arguments.base), formats::open(arguments.finetuned), options, arguments.output);
+  const edit::Bindings sources{{"base", formats::open(arguments.base)}, {"ft", formats::open(arguments.finetuned)}};
+  check_output(arguments.output, arguments.force, sources);
+  const auto summary = edit::extract(sources.at("base"), sources.at("ft"), options, arguments.output);
   arguments.json ? print_json(arguments, summary) : print_text(arguments, summary);
 }
 

@@ -3,6 +3,7 @@
 #include "taskvec/core/error.h"
 #include "taskvec/core/parallel.h"
 #include "taskvec/core/progress.h"
+#include "taskvec/formats/replaceable.h"
 
 #include <nlohmann/json.hpp>
 
@@ -72,9 +73,9 @@ Dtype parse_dtype_option(const std::string& text) {
   fail(ErrorCode::InvalidArgument, "--dtype {}: no such dtype; try BF16, F16 or F32", text);
 }
 
-void check_absent(const std::string& output, bool force) {
-  if (!force && std::filesystem::exists(output))
-    fail(ErrorCode::InvalidArgument, "{} is there already; --force replaces it", output);
+void check_output(const std::string& output, bool force, const edit::Bindings& sources) {
+  for (const auto& [name, checkpoint] : sources) formats::check_not_a_source(output, *checkpoint, name);
+  formats::check_replaceable(output, force);
 }
 
 void print_summary(const edit::Summary& summary, const std::string& output, bool json, bool saturated) {

@@ -25,8 +25,9 @@ edit::CoefficientValues parse_coefficients(const std::vector<std::string>& texts
 /// `--dtype D`. @throws Error{InvalidArgument} naming some
 Dtype parse_dtype_option(const std::string& text);
 
-/// @throws Error{InvalidArgument} when an output is there already and is not to be replaced
-void check_absent(const std::string& output, bool force);
+/// @param sources  everything that was given with -s, also what the expression does not use
+/// @throws Error{InvalidArgument} when an output may not be written: formats::check_replaceable, check_not_a_source
+void check_output(const std::string& output, bool force, const edit::Bindings& sources);
 
 /// What edit::run() did: a line (or JSON) on stdout, and print_warnings().
 void print_summary(const edit::Summary& summary, const std::string& output, bool json, bool saturated = false);

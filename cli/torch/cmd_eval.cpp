@@ -1,12 +1,15 @@
 #include "cli/common.h"
 #include "cli/torch/model_argument.h"
+#include "taskvec/core/files/atomic_file.h"
 #include "taskvec/eval/linear_sweep.h"
-#include "taskvec/report/run_record.h"
 #include "taskvec/report/table.h"
 
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
 #include <cstdio>
+#include <filesystem>
+#include <fstream>
 #include <memory>
 #include <optional>
 
@@ -18,7 +21,7 @@ struct Arguments {
   std::vector<std::string> tasks, sources, coefficients;
   eval::EvalOptions options;
   uint64_t cache = kSweepCache;
-  bool verbose = false, json = false;
+  bool verbose = false, json = false, force = false;
 };
 
 std::string interval(const eval::Accuracy& accuracy) {
@@ -47,11 +50,43 @@ nlohmann::json to_json(const data::Task& task, const eval::TaskResult& result, b
   return json;
 }
 
-/// A line per image, in the order of the split: task, label, prediction.
-void append_predictions(report::JsonLines& file, const eval::TaskResult& result) {
+/// A line per image, in the order of the split.
+std::string prediction_lines(const eval::TaskResult& result) {
+  std::string lines;
   for (size_t i = 0; i < result.labels.size(); ++i) {
-    file.append({{"task", result.task}, {"label", result.labels[i]}, {"prediction", result.predictions[i]}});
+    const nlohmann::json line{{"task", result.task}, {"label", result.labels[i]}, {"prediction", result.predictions[i]}};
+    lines += line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
   }
+  return lines;
+}
+
+/// Whether a file is what --predictions writes, by its first line.
+bool holds_predictions(const std::filesystem::path& file) {
+  constexpr std::streamsize kLongest = 1 << 14;
+  std::string line(kLongest, '\0');
+  std::ifstream stream(file, std::ios::binary);
+  stream.read(line.data(), kLongest);
+  line.resize(std::min(static_cast<size_t>(stream.gcount()), line.find('\n')));
+  return line.starts_with("{\"label\":") && line.find(",\"prediction\":") != std::string::npos &&
+         line.find(",\"task\":\"") != std::string::npos;
+}
+
+/// @throws Error{InvalidArgument} where predictions would replace what they did not write, or lie among a model's files
+void check_predictions(const std::filesystem::path& file, bool force) {
+  namespace fs = std::filesystem;
+  std::error_code error;
+  const fs::path folder = file.has_parent_path() ? file.parent_path() : fs::path(".");
+  for (const char* name : {"config.json", "model.safetensors", "model.safetensors.index.json", "run.json"})
+    if (fs::exists(folder / name, error))
+      fail(ErrorCode::InvalidArgument, "--predictions {}: the folder holds a model or a run ({}); write to another folder",
+           file.string(), name);
+  const auto there = fs::symlink_status(file, error);
+  if (there.type() == fs::file_type::not_found) return;
+  if (there.type() != fs::file_type::regular || !holds_predictions(file))
+    fail(ErrorCode::InvalidArgument, "--predictions {}: something else is there, which is not replaced; choose another name",
+         file.string());
+  if (!force)
+    fail(ErrorCode::InvalidArgument, "--predictions {}: there are earlier predictions; --force replaces them", file.string());
 }
 
 /// Of the linearised network, from what passes of searches and evaluations have left of the same sources; nothing where it is not
@@ -85,6 +120,7 @@ std::vector<eval::TaskResult> evaluate(const Arguments& arguments, const std::ve
 }
 
 void run_eval(Arguments& arguments) {
+  if (!arguments.predictions.empty()) check_predictions(arguments.predictions, arguments.force);
   const auto tasks = load_tasks(arguments.tasks);
   arguments.options.split = parse_split(arguments.split);
   const std::vector<eval::TaskResult> results = evaluate(arguments, tasks);
@@ -99,9 +135,9 @@ void run_eval(Arguments& arguments) {
                std::string(data::name(result.split)), fmt::format("{:.0f}", result.samples_per_second())});
   }
   if (!arguments.predictions.empty()) {
-    std::filesystem::remove(arguments.predictions);
-    report::JsonLines file(arguments.predictions);
-    for (const eval::TaskResult& result : results) append_predictions(file, result);
+    std::string lines;
+    for (const eval::TaskResult& result : results) lines += prediction_lines(result);
+    write_file_atomically(arguments.predictions, lines);
   }
   if (arguments.json) {
     fmt::print("{}\n", all.dump());
@@ -132,6 +168,7 @@ void add_eval_command(CLI::App& app) {
   add_cache_option(*command, arguments->cache);
   add_device_option(*command, arguments->device);
   command->add_option("--predictions", arguments->predictions, "write every image's label and prediction, a JSON line each");
+  command->add_flag("--force", arguments->force, "replace earlier predictions");
   command->add_flag("-v,--verbose", arguments->verbose, "every class too");
   command->add_flag("--json", arguments->json, "{\"task\": {\"accuracy\": .., \"ci95\": [low, high], \"n\": .., ..}, ..}");
   add_threads_option(*command);

@@ -7,6 +7,7 @@
 #include "taskvec/edit/executors/output.h"
 #include "taskvec/edit/provenance.h"
 #include "taskvec/formats/lora/lora.h"
+#include "taskvec/formats/replaceable.h"
 #include "taskvec/kernels/convert.h"
 #include "taskvec/kernels/statistics.h"
 
@@ -200,6 +201,7 @@ Summary write_as_lora(const Plan& plan, const fs::path& output) {
   writer.commit();
   write_file_atomically(folder.path() / "adapter_config.json",
                         config_of(modules, dynamic_cast<const LoraAdapter&>(*plan.sources.front())));
+  formats::check_replaceable(output, /*force=*/true);
   folder.commit();
   summary.tensors = static_cast<int64_t>(layout.tensors.size());
   summary.seconds = progress.seconds();

@@ -3,6 +3,7 @@
 #include "taskvec/core/error.h"
 #include "taskvec/core/files/atomic_file.h"
 #include "taskvec/formats/output_format.h"
+#include "taskvec/formats/replaceable.h"
 
 #include <nlohmann/json.hpp>
 
@@ -79,6 +80,7 @@ struct CheckpointWriter::State {
   struct Place {
     size_t shard, tensor;  // the tensor's position in its shard
   };
+  fs::path target;
   OutputLayout layout;
   const OutputFormat* format = nullptr;
   std::optional<AtomicFolder> folder;
@@ -95,6 +97,7 @@ struct CheckpointWriter::State {
 
 CheckpointWriter::CheckpointWriter(const fs::path& path, OutputLayout layout) : state_(std::make_unique<State>()) {
   State& state = *state_;
+  state.target = path;
   state.layout = std::move(layout);
   const Output output = state.layout.output ? *state.layout.output : output_of(path);
   const bool lone = output != Output::Folder;
@@ -118,11 +121,7 @@ CheckpointWriter::CheckpointWriter(const fs::path& path, OutputLayout layout) : 
     write_texts(shard.layout, *shard.file);
   }
   if (lone) return;
-  for (const auto& sidecar : state.layout.sidecars) {
-    std::error_code error;
-    fs::copy_file(sidecar, state.folder->path() / sidecar.filename(), error);
-    if (error) fail(ErrorCode::Io, "cannot copy {} to {}: {}", sidecar.string(), path.string(), error.message());
-  }
+  for (const auto& sidecar : state.layout.sidecars) taskvec::copy_file(sidecar, state.folder->path() / sidecar.filename());
   for (const auto& [name, bytes] : state.layout.contents)
     write_file_atomically(state.folder->path() / name, {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
   if (shards > 1) write_file_atomically(state.folder->path() / "model.safetensors.index.json", make_index(state.layout, shards));
@@ -167,7 +166,10 @@ void CheckpointWriter::commit() {
     state_->format->finish(shard.path, shard.tensors, state_->layout, *shard.file);
     shard.file->commit();
   }
-  if (state_->folder) state_->folder->commit();
+  if (!state_->folder) return;
+  // Once more: the work may have taken an hour, and somebody may have put a file into the old folder.
+  check_replaceable(state_->target, /*force=*/true);
+  state_->folder->commit();
 }
 
 }  // namespace taskvec::formats

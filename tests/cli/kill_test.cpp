@@ -2,6 +2,7 @@
 #include "tests/cli/survival.h"
 
 #include <sys/mount.h>
+#include <sys/stat.h>
 
 namespace taskvec {
 namespace {
@@ -36,7 +37,7 @@ TEST_F(Survival, AKilledConversionLeavesTheOldFolderOrTheNewOne) {
   fs::rename(folder_ / "a.safetensors", folder_ / "in" / "model.safetensors");
   std::ofstream(folder_ / "in" / "config.json") << "{}";
   fs::create_directory(folder_ / "old");
-  std::ofstream(folder_ / "old" / "model.safetensors") << "old";
+  make_checkpoint("old/model.safetensors", 3.0F, 10);
   std::ofstream(folder_ / "old" / "tokenizer.json") << "old";
   expect_old_or_new({{"convert", "in", "out", "--dtype", "BF16", "--force"}, {"convert", "in", "out", "--force"}}, "out", "old",
                     kills() / 2);
@@ -44,16 +45,16 @@ TEST_F(Survival, AKilledConversionLeavesTheOldFolderOrTheNewOne) {
 
 TEST_F(Survival, AKilledConversionLeavesTheOldArchiveOrTheNewOne) {
   make_checkpoint("a.safetensors", 1.0F, kElements);
-  std::ofstream(folder_ / "old") << "old";
-  expect_old_or_new({{"convert", "a.safetensors", "out.npz", "--force"}}, "out.npz", "old", kills());
+  make_checkpoint("old.npz", 3.0F, 10);
+  expect_old_or_new({{"convert", "a.safetensors", "out.npz", "--force"}}, "out.npz", "old.npz", kills());
 }
 
 TEST_F(Survival, AKilledExtractLeavesTheOldFileOrTheNewOne) {
   make_checkpoint("a.safetensors", 1.0F, kElements / 4);
   make_checkpoint("b.safetensors", 2.0F, kElements / 4);
-  std::ofstream(folder_ / "old") << "old";
+  make_checkpoint("old.safetensors", 3.0F, 10);
   expect_old_or_new({extract_command("tv.safetensors", {"--lossless"}), extract_command("tv.safetensors", {"--sparse", "0.1"})},
-                    "tv.safetensors", "old", kills() / 2);
+                    "tv.safetensors", "old.safetensors", kills() / 2);
 }
 
 /// Every command that writes a checkpoint, with its output in a folder `disk`.
@@ -115,6 +116,45 @@ TEST_F(Writes, BeyondALimitFailAndLeaveNothing) {
 }
 
 // The name does not matter: links and other spellings of a path lead to the same file.
+// Not by its own name, but with the folder that it lies in, or into its own folder.
+TEST_F(Writes, OverAFolderWithASourceInItAreRefused) {
+  fs::create_directories(folder_ / "zoo" / "clip");
+  fs::copy_file(folder_ / "a.safetensors", folder_ / "zoo" / "clip" / "model.safetensors");
+  std::ofstream(folder_ / "zoo" / "thesis.txt") << "precious";
+  const std::string before = everything_in(folder_ / "zoo");
+  for (const std::string output : {"zoo", "zoo/clip", "zoo/clip/deeper", "."}) {
+    for (const auto& command : {Command{"edit", "a*2", "-s", "a=zoo/clip", "-o", output, "--force"},
+                                Command{"edit", "b*2", "-s", "a=zoo/clip", "-s", "b=b.safetensors", "-o", output, "--force"},
+                                Command{"convert", "zoo/clip", output, "--force", "--to", "folder"},
+                                Command{"extract", "zoo/clip", "b.safetensors", "-o", output, "--force"}}) {
+      EXPECT_EQ(wait(start(command)), 2) << output;
+      EXPECT_THAT(log(), HasSubstr("would replace source"));
+      EXPECT_EQ(everything_in(folder_ / "zoo"), before);
+    }
+  }
+}
+
+// --force replaces what taskvec wrote, and nothing else.
+TEST_F(Writes, OverSomebodysFilesAreRefused) {
+  fs::create_directories(folder_ / "home" / ".git");
+  std::ofstream(folder_ / "home" / "main.c") << "int main;";
+  ASSERT_EQ(wait(start({"convert", "a.safetensors", "model"})), 0) << log();
+  std::ofstream(folder_ / "model" / "thesis.txt.bak") << "precious";
+  std::ofstream(folder_ / "notes.safetensors") << "precious";
+  ASSERT_EQ(::mkfifo((folder_ / "pipe.safetensors").c_str(), 0600), 0);
+  for (const std::string output : {"home", "model", "notes.safetensors", "pipe.safetensors"}) {
+    const std::string before = output.starts_with("pipe") ? "" : everything_in(folder_ / output);
+    for (const auto& command : {edit_command(output), extract_command(output, {"--lossless"}), extract_command(output),
+                                Command{"apply", "a.safetensors", "exact.safetensors", "-o", output, "--force"}}) {
+      EXPECT_EQ(wait(start(command)), 2) << output << log();
+      EXPECT_THAT(log(), HasSubstr("choose another path"));
+      EXPECT_EQ(output.starts_with("pipe") ? "" : everything_in(folder_ / output), before);
+    }
+  }
+  fs::remove(folder_ / "model" / "thesis.txt.bak");
+  EXPECT_EQ(wait(start(edit_command("model"))), 0) << log();
+}
+
 TEST_F(Writes, OverASourceAreRefused) {
   fs::create_symlink("a.safetensors", folder_ / "link.safetensors");
   fs::create_hard_link(folder_ / "a.safetensors", folder_ / "hard.safetensors");

@@ -58,6 +58,7 @@ class Survival : public testing::Test {
   void make_checkpoint(const std::string& name, float value, int64_t n) const {
     formats::OutputLayout layout;
     layout.tensors = {{"w", {Dtype::F32, {n}}, 0}};
+    layout.metadata["taskvec.version"] = "0";  // --force replaces it
     formats::CheckpointWriter writer(folder_ / name, layout);
     auto bytes = writer.tensor(0);
     for (int64_t i = 0; i < n; ++i) std::memcpy(bytes.data() + 4 * i, &value, 4);

@@ -4,9 +4,11 @@
 #include "taskvec/core/glob.h"
 #include "taskvec/core/parallel.h"
 #include "taskvec/core/random.h"
+#include "tests/message_of.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <atomic>
 #include <filesystem>
@@ -16,6 +18,7 @@ namespace taskvec {
 namespace {
 
 namespace fs = std::filesystem;
+using testing::HasSubstr;
 
 // Known answers of Random123's kat_vectors for philox4x32-10: counter and key all zero, and all ones.
 TEST(Philox, GivesTheKnownAnswers) {
@@ -94,12 +97,67 @@ TEST_F(AtomicFileTest, KeepsTheOldFileUntilCommit) {
   EXPECT_EQ(std::distance(fs::directory_iterator(folder_), fs::directory_iterator()), 1);
 }
 
-TEST_F(AtomicFileTest, RemovesWhatAKilledRunLeftButNotWhatALivingOneHolds) {
-  write_file_atomically(folder_ / ".f.taskvec-abcdef", "left behind");
-  AtomicFile living(folder_ / "f", 1);
-  AtomicFile second(folder_ / "f", 1);
-  EXPECT_FALSE(fs::exists(folder_ / ".f.taskvec-abcdef"));
-  EXPECT_EQ(std::distance(fs::directory_iterator(folder_), fs::directory_iterator()), 2);
+TEST_F(AtomicFileTest, HasNoNameBeforeCommit) {
+  AtomicFile file(folder_ / "f", 1);
+  EXPECT_TRUE(fs::is_empty(folder_));
+  file.commit();
+  EXPECT_EQ(std::distance(fs::directory_iterator(folder_), fs::directory_iterator()), 1);
+}
+
+TEST_F(AtomicFileTest, DoesNotReplaceWhatAppearedMeanwhile) {
+  AtomicFile file(folder_ / "f", 1);
+  write_file_atomically(folder_ / "f", "somebody's");
+  EXPECT_THAT(message_of([&] { file.commit(); }), HasSubstr("appeared while this was running"));
+  EXPECT_EQ(read_file(folder_ / "f"), "somebody's");
+}
+
+TEST_F(AtomicFileTest, KeepsTheModeOfWhatItReplaces) {
+  write_file_atomically(folder_ / "f", "private");
+  fs::permissions(folder_ / "f", fs::perms::owner_read | fs::perms::owner_write);
+  write_file_atomically(folder_ / "f", "still private");
+  EXPECT_EQ(fs::status(folder_ / "f").permissions(), fs::perms::owner_read | fs::perms::owner_write);
+}
+
+TEST_F(AtomicFileTest, NeverReplacesLinksPipesAndFolders) {
+  write_file_atomically(folder_ / "target", "kept");
+  fs::create_symlink("target", folder_ / "link");
+  ASSERT_EQ(::mkfifo((folder_ / "pipe").c_str(), 0600), 0);
+  fs::create_directory(folder_ / "folder");
+  EXPECT_THAT(message_of([&] { write_file_atomically(folder_ / "link", "x"); }), HasSubstr("is a symbolic link"));
+  EXPECT_THAT(message_of([&] { write_file_atomically(folder_ / "pipe", "x"); }), HasSubstr("not a regular file"));
+  EXPECT_THAT(message_of([&] { write_file_atomically(folder_ / "folder", "x"); }), HasSubstr("a folder of that name"));
+  EXPECT_THAT(message_of([&] { write_file_atomically(folder_ / "no" / "x", "x"); }), HasSubstr("there is no folder"));
+  EXPECT_EQ(read_file(folder_ / "target"), "kept");
+}
+
+// Whatever has a name like a temporary's is only ours with our marker in it.
+TEST_F(AtomicFileTest, RemovesLeftFoldersOfOursAlone) {
+  const auto folder = [&](const char* name, const char* file) {
+    fs::create_directory(folder_ / name);
+    write_file_atomically(folder_ / name / file, "x");
+  };
+  folder(".out.taskvec-abcdef", ".taskvec-temporary");
+  folder(".out.taskvec-backup", "thesis.txt");
+  folder(".out.taskvec-nested", ".taskvec-temporary");
+  fs::create_directory(folder_ / ".out.taskvec-nested" / "mine");
+  write_file_atomically(folder_ / ".out.taskvec-backuq", "a file");
+  ASSERT_EQ(::mkfifo((folder_ / ".out.taskvec-fifofi").c_str(), 0600), 0);
+  { const AtomicFolder out(folder_ / "out"); }
+  EXPECT_FALSE(fs::exists(folder_ / ".out.taskvec-abcdef"));
+  EXPECT_TRUE(fs::exists(folder_ / ".out.taskvec-backup" / "thesis.txt"));
+  EXPECT_TRUE(fs::exists(folder_ / ".out.taskvec-nested" / "mine"));
+  EXPECT_EQ(read_file(folder_ / ".out.taskvec-backuq"), "a file");
+}
+
+TEST_F(AtomicFileTest, AFolderThatGotASubFolderMeanwhileStays) {
+  fs::create_directory(folder_ / "out");
+  write_file_atomically(folder_ / "out" / "old", "old");
+  AtomicFolder out(folder_ / "out");
+  write_file_atomically(out.path() / "new", "new");
+  fs::create_directory(folder_ / "out" / "mine");
+  EXPECT_THAT(message_of([&] { out.commit(); }), HasSubstr("holds more than files"));
+  EXPECT_EQ(read_file(folder_ / "out" / "old"), "old");
+  EXPECT_FALSE(fs::exists(folder_ / "out" / "new"));
 }
 
 TEST_F(AtomicFileTest, ManyWritersOfOneFileDoNotTakeEachOthersTemporaries) {

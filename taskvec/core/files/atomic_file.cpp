@@ -8,10 +8,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
+#include <optional>
 #include <vector>
 
 namespace taskvec {
@@ -31,18 +33,76 @@ fs::path folder_of(const fs::path& path) { return path.has_parent_path() ? path.
 /// `.NAME.taskvec-` in the target's folder: what a temporary for this target is called, before six random characters.
 std::string temporary_prefix(const fs::path& target) { return "." + target.filename().string() + ".taskvec-"; }
 
-/// Removes temporaries that a killed run left: those nobody holds a lock on.
+/// In every temporary folder until it gets its name: what tells ours from a folder of the user's that is called alike.
+constexpr const char* kMarker = ".taskvec-temporary";
+
+fs::path marker_of(const fs::path& temporary) { return temporary / kMarker; }
+
+void mark(const fs::path& temporary) {
+  const int fd = ::open(marker_of(temporary).c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+  if (fd < 0) fail_io("write", marker_of(temporary), errno);
+  ::close(fd);
+}
+
+/// Removes the files of a folder that holds nothing else, then the folder.
+/// @return false where something else lies in it, which then is untouched
+bool remove_flat_folder(const fs::path& folder) {
+  std::error_code error;
+  std::vector<fs::path> files;
+  for (const auto& entry : fs::directory_iterator(folder, error)) {
+    if (entry.symlink_status(error).type() != fs::file_type::regular) return false;
+    files.push_back(entry.path());
+  }
+  const fs::path marker = marker_of(folder);
+  for (const auto& file : files)
+    if (file != marker) ::unlink(file.c_str());
+  ::unlink(marker.c_str());  // last: what is killed in between is still known as ours
+  return ::rmdir(folder.c_str()) == 0;
+}
+
+/// Removes temporary folders that a killed run left: those with our marker that nobody holds a lock on.
 void remove_leftovers(const fs::path& target) {
   const std::string prefix = temporary_prefix(target);
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(folder_of(target), error)) {
     const std::string name = entry.path().filename().string();
     if (!name.starts_with(prefix) || name.size() != prefix.size() + 6) continue;
-    const int fd = ::open(entry.path().c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    // O_DIRECTORY: a pipe of that name must not be waited for.
+    const int fd = ::open(entry.path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0) continue;
-    if (::flock(fd, LOCK_EX | LOCK_NB) == 0) fs::remove_all(entry.path(), error);
+    if (::flock(fd, LOCK_EX | LOCK_NB) == 0 && fs::is_regular_file(fs::symlink_status(marker_of(entry.path()), error)))
+      remove_flat_folder(entry.path());
     ::close(fd);
   }
+}
+
+mode_t umask_now() {
+  const mode_t mask = ::umask(0);
+  ::umask(mask);
+  return mask;
+}
+
+/// What lies under an output's name: nothing, or a regular file whose mode the new one takes.
+/// @throws Error{Io} for anything else
+std::optional<mode_t> mode_of_replaced(const fs::path& path) {
+  struct stat status {};
+  if (::lstat(path.c_str(), &status) != 0) {
+    if (errno == ENOENT) return std::nullopt;
+    fail_io("write", path, errno);
+  }
+  if (S_ISLNK(status.st_mode))
+    fail(ErrorCode::Io, "cannot write {}: it is a symbolic link; give the file that it leads to, or another name", path.string());
+  if (S_ISDIR(status.st_mode)) fail(ErrorCode::Io, "cannot write {}: a folder of that name is there", path.string());
+  if (!S_ISREG(status.st_mode))
+    fail(ErrorCode::Io, "cannot write {}: it is not a regular file; choose another name", path.string());
+  return status.st_mode & 07777;
+}
+
+void check_folder_of(const fs::path& path) {
+  std::error_code error;
+  if (!fs::is_directory(folder_of(path), error))
+    fail(ErrorCode::Io, "cannot write {}: there is no folder {}; make it first (mkdir -p)", path.string(),
+         folder_of(path).string());
 }
 
 /// Locks what has just been made, so that no other run takes it for a leftover.
@@ -62,7 +122,9 @@ void sync_folder(const fs::path& folder) {
 }  // namespace
 
 struct AtomicFile::State {
-  fs::path target, temporary;
+  fs::path target, temporary;      // no temporary while the file has no name
+  std::optional<mode_t> replaced;  // mode of the file that was there at the start
+  bool replace = false;
   int fd = -1;
   std::byte* data = nullptr;
   size_t size = 0;
@@ -74,23 +136,22 @@ struct AtomicFile::State {
   }
 };
 
-AtomicFile::AtomicFile(const fs::path& path, uint64_t size) : state_(std::make_unique<State>()) {
+AtomicFile::AtomicFile(const fs::path& path, uint64_t size, bool replace) : state_(std::make_unique<State>()) {
   State& state = *state_;
-  remove_leftovers(path);
-  std::string name;
-  do {
-    if (state.fd >= 0) ::close(state.fd);
-    name = (folder_of(path) / (temporary_prefix(path) + "XXXXXX")).string();
+  state.target = path;
+  state.size = size;
+  check_folder_of(path);
+  state.replaced = mode_of_replaced(path);
+  state.replace = replace || state.replaced;
+  // Nobody else can open it before it is complete: a checkpoint's mode comes at the end.
+  state.fd = ::open(folder_of(path).c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+  if (state.fd < 0) {
+    if (errno != EOPNOTSUPP && errno != EISDIR) fail_io("write", path, errno);
+    std::string name = (folder_of(path) / (temporary_prefix(path) + "XXXXXX")).string();
     state.fd = ::mkostemp(name.data(), O_CLOEXEC);
     if (state.fd < 0) fail_io("write", path, errno);
-  } while (!lock_new(state.fd));
-  state.target = path;
-  state.temporary = name;
-  state.size = size;
-  // mkostemp makes files for the owner alone; a checkpoint is an ordinary file.
-  const mode_t mask = ::umask(0);
-  ::umask(mask);
-  ::fchmod(state.fd, 0666 & ~mask);
+    state.temporary = name;
+  }
   if (size == 0) return;
   if (const int error = ::posix_fallocate(state.fd, 0, static_cast<off_t>(size)); error != 0) {
     if (error == ENOSPC)
@@ -129,24 +190,90 @@ void AtomicFile::flush_hint(uint64_t offset, uint64_t size) {
   ::madvise(state_->data + begin, end - begin, MADV_DONTNEED);  // shared pages stay in the page cache
 }
 
+namespace {
+
+/// Gives a nameless file the target's name, if nothing has it; or a temporary one. @return false: the name is taken
+bool link_nameless(int fd, const fs::path& path) {
+  if (::linkat(AT_FDCWD, fmt::format("/proc/self/fd/{}", fd).c_str(), AT_FDCWD, path.c_str(), AT_SYMLINK_FOLLOW) == 0)
+    return true;
+  if (errno != EEXIST) fail_io("write", path, errno);
+  return false;
+}
+
+[[noreturn]] void fail_appeared(const fs::path& target) {
+  fail(ErrorCode::Io, "cannot write {}: something of that name appeared while this was running; nothing was replaced",
+       target.string());
+}
+
+}  // namespace
+
 void AtomicFile::commit() {
   State& state = *state_;
+  ::fchmod(state.fd, state.replaced.value_or(0666 & ~umask_now()));
   if (::fsync(state.fd) != 0) fail_io("write", state.target, errno);
-  if (::rename(state.temporary.c_str(), state.target.c_str()) != 0) fail_io("replace", state.target, errno);
+  if (!state.replace) {
+    if (state.temporary.empty()
+            ? !link_nameless(state.fd, state.target)
+            : ::renameat2(AT_FDCWD, state.temporary.c_str(), AT_FDCWD, state.target.c_str(), RENAME_NOREPLACE) != 0) {
+      if (state.temporary.empty() || errno == EEXIST) fail_appeared(state.target);
+      fail_io("write", state.target, errno);
+    }
+  } else {
+    mode_of_replaced(state.target);  // it may be something else by now
+    for (uint32_t i = 0; state.temporary.empty(); ++i) {
+      const fs::path name =
+          folder_of(state.target) / fmt::format("{}{:06x}", temporary_prefix(state.target), (::getpid() + i) & 0xFFFFFF);
+      if (link_nameless(state.fd, name)) state.temporary = name;
+    }
+    if (::rename(state.temporary.c_str(), state.target.c_str()) != 0) fail_io("replace", state.target, errno);
+  }
   state.temporary.clear();
   sync_folder(folder_of(state.target));
 }
 
+void copy_file(const fs::path& from, const fs::path& to) {
+  const int fd = ::open(from.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  struct stat status {};
+  if (fd < 0 || ::fstat(fd, &status) != 0 || !S_ISREG(status.st_mode)) {
+    const int error = fd < 0 ? errno : EINVAL;
+    if (fd >= 0) ::close(fd);
+    fail_io("read", from, error);
+  }
+  try {
+    AtomicFile file(to, static_cast<uint64_t>(status.st_size));
+    std::vector<std::byte> buffer(size_t{1} << 20);
+    for (uint64_t at = 0; at < static_cast<uint64_t>(status.st_size);) {
+      const ssize_t got = ::pread(fd, buffer.data(), buffer.size(), static_cast<off_t>(at));
+      if (got < 0 && errno == EINTR) continue;
+      if (got <= 0) fail_io("read", from, got < 0 ? errno : EIO);
+      const auto n = std::min(static_cast<uint64_t>(got), static_cast<uint64_t>(status.st_size) - at);
+      file.write_at(at, std::span(buffer).first(n));
+      at += n;
+    }
+    file.commit();
+  } catch (...) {
+    ::close(fd);
+    throw;
+  }
+  ::close(fd);
+}
+
 void write_file_atomically(const fs::path& path, std::string_view contents) {
-  AtomicFile file(path, contents.size());
+  AtomicFile file(path, contents.size(), /*replace=*/true);
   file.write_at(0, std::as_bytes(std::span(contents)));
   file.commit();
 }
 
 AtomicFolder::AtomicFolder(const fs::path& target) : target_(target.has_filename() ? target : target.parent_path()) {
   std::error_code error;
-  if (fs::exists(target_, error) && !fs::is_directory(target_, error))
+  const auto there = fs::symlink_status(target_, error);
+  if (there.type() == fs::file_type::symlink)
+    fail(ErrorCode::Io, "cannot write folder {}: it is a symbolic link; give the folder that it leads to, or another name",
+         target_.string());
+  replaces_ = there.type() != fs::file_type::not_found;
+  if (replaces_ && there.type() != fs::file_type::directory)
     fail(ErrorCode::Io, "cannot write folder {}: a file of that name is there", target_.string());
+  check_folder_of(target_);
   remove_leftovers(target_);
   std::string name;
   do {
@@ -156,9 +283,7 @@ AtomicFolder::AtomicFolder(const fs::path& target) : target_(target.has_filename
     lock_fd_ = ::open(name.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   } while (lock_fd_ < 0 ? errno == ENOENT : !lock_new(lock_fd_));
   temporary_ = name;
-  const mode_t mask = ::umask(0);
-  ::umask(mask);
-  ::chmod(name.c_str(), 0777 & ~mask);
+  mark(temporary_);
 }
 
 AtomicFolder::~AtomicFolder() {
@@ -181,13 +306,25 @@ void AtomicFolder::commit() {
     ::close(fd);
   }
   sync_folder(temporary_);
+  struct stat old {};
+  const bool has_mode = replaces_ && ::stat(target_.c_str(), &old) == 0;
+  ::chmod(temporary_.c_str(), has_mode ? old.st_mode & 07777 : 0777 & ~umask_now());
+  ::unlink(marker_of(temporary_).c_str());
   if (::renameat2(AT_FDCWD, temporary_.c_str(), AT_FDCWD, target_.c_str(), RENAME_NOREPLACE) != 0) {
     if (errno != EEXIST) fail_io("replace", target_, errno);
-    // One step from the old folder to the new one; the old one is then a leftover under the temporary name.
-    if (::renameat2(AT_FDCWD, temporary_.c_str(), AT_FDCWD, target_.c_str(), RENAME_EXCHANGE) != 0)
-      fail_io("replace", target_, errno);
-    std::error_code error;
-    fs::remove_all(temporary_, error);
+    if (!replaces_) fail_appeared(target_);
+    // One step from the old folder to the new one, and back where something was put into the old one in the meantime.
+    const auto exchange = [&] {
+      if (::renameat2(AT_FDCWD, temporary_.c_str(), AT_FDCWD, target_.c_str(), RENAME_EXCHANGE) != 0)
+        fail_io("replace", target_, errno);
+    };
+    exchange();
+    mark(temporary_);
+    if (!remove_flat_folder(temporary_)) {
+      ::unlink(marker_of(temporary_).c_str());
+      exchange();
+      fail(ErrorCode::Io, "cannot replace folder {}: it holds more than files; choose another output", target_.string());
+    }
   }
   committed_ = true;
   sync_folder(folder_of(target_));

@@ -10,12 +10,15 @@
 
 namespace taskvec {
 
-/// A file that appears under its name complete or not at all: a temporary file in the target's folder, pre-sized (so that a full
-/// disk fails before work starts), written in any order from any thread, then fsync and rename. Without commit() nothing is left.
+/// A file that appears under its name complete or not at all: a nameless file in the target's folder (where the file system has
+/// such; else one with a temporary name), pre-sized (so that a full disk fails before work starts), written in any order from any
+/// thread, then fsync and a name. Without commit() nothing is left, also after a kill. A file that was there when this one was
+/// begun is replaced and its mode kept; one that appeared since is not. Links, devices and pipes are never replaced.
 class AtomicFile {
  public:
-  /// @param size  final size in bytes. @throws Error{Io} naming the path: read-only folder, no space left, ...
-  AtomicFile(const std::filesystem::path& path, uint64_t size);
+  /// @param size  final size in bytes. @throws Error{Io} naming the path: read-only folder, no space left, no regular file, ...
+  /// @param replace  also replaces a file that appeared in the meantime (files that only taskvec writes)
+  AtomicFile(const std::filesystem::path& path, uint64_t size, bool replace = false);
   ~AtomicFile();
   AtomicFile(AtomicFile&&) noexcept;
   AtomicFile& operator=(AtomicFile&&) = delete;
@@ -36,9 +39,14 @@ class AtomicFile {
 /// Replaces a small file atomically. @throws Error{Io} naming the path.
 void write_file_atomically(const std::filesystem::path& path, std::string_view contents);
 
+/// Replaces nothing: copies a regular file (never through a link) into a new one with the mode that new files get.
+void copy_file(const std::filesystem::path& from, const std::filesystem::path& to);
+
 /// A folder that appears under its name complete or not at all: files are written into `path()` (a temporary sibling of the
 /// target); commit() fsyncs and renames it into place, replacing an older folder of that name in one step (renameat2 exchange).
-/// Temporary folders that a killed run left behind are removed by the next run for the same target.
+/// The older folder must have been there from the start; it may hold files only, and these are deleted by name: whoever replaces
+/// a folder has made sure that they are taskvec's (formats/replaceable.h). Temporary folders that a killed run left behind are
+/// known by a marker that taskvec wrote into them; the next run for the same target removes them.
 class AtomicFolder {
  public:
   explicit AtomicFolder(const std::filesystem::path& target);
@@ -50,7 +58,7 @@ class AtomicFolder {
 
  private:
   std::filesystem::path target_, temporary_;
-  bool committed_ = false;
+  bool replaces_ = false, committed_ = false;
   int lock_fd_ = -1;
 };
 

@@ -5,7 +5,7 @@
 namespace taskvec::edit {
 
 /// Replacing a source would lose what the output was made of.
-/// @throws Error{InvalidArgument} naming the source when `output` is one of its files or folders
+/// @throws Error{InvalidArgument} naming the source, as formats::check_not_a_source
 void check_not_a_source(const Plan& plan, const std::filesystem::path& output);
 
 /// Whether `output` is a lone .safetensors file rather than a folder of them.
