@@ -52,7 +52,7 @@ def transformers_predictions(folder):
 
 def taskvec_predictions(folder, scratch):
     file = Path(scratch) / "predictions.jsonl"
-    taskvec("eval", "-m", folder, "-t", "mnist", "--predictions", file)
+    taskvec("eval", "-m", folder, "-t", "mnist", "--predictions", file, "--force")
     return [json.loads(line)["prediction"] for line in file.read_text().splitlines()[:IMAGES]]
 
 

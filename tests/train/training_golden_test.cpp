@@ -121,10 +121,13 @@ TEST(GoldenTraining, StepsOfTheLinearisedEncoder) {
       optimiser.step(std::move(got.grads), rate);
     }
     for (const auto& [name, tensor] : tau) {
-      const bool noise = name.ends_with("k_proj.bias");  // as above
-      EXPECT_LE(golden::max_abs_difference(tensor.detach(), c.expected.at("linear_final." + name)),
-                noise ? 2 * rate * static_cast<double>(steps) : tolerance)
-          << name;
+      // The keys' bias is noise as above. Single elements elsewhere have gradients so near zero that Adam divides rounding by
+      // rounding: one of 1,024 differs by 1.3e-4 between processors, the others by less than 1e-5. All but one in a thousand must
+      // agree ten times better than the case asks; those few by far less than one step.
+      const at::Tensor error = (tensor.detach() - c.expected.at("linear_final." + name)).abs().flatten();
+      const bool noise = name.ends_with("k_proj.bias");
+      EXPECT_LE(error.max().item<double>(), noise ? 2 * rate * static_cast<double>(steps) : rate / 10) << name;
+      EXPECT_LE(noise ? 0.0 : error.quantile(0.999).item<double>(), tolerance / 10) << name;
     }
   }
 }
