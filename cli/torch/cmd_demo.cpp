@@ -11,18 +11,17 @@ namespace {
 struct Arguments {
   std::string model, output = "demo";
   demo::DemoOptions options;
-  bool json = false;
+  bool json = false, quick = false;
 };
 
 void run(Arguments& arguments) {
   arguments.options.model = arguments.model.empty() ? assets_dir() / "pocket-clip" : std::filesystem::path(arguments.model);
   arguments.options.output = arguments.output;
-  const auto results = demo::run_demo(arguments.options);
+  const auto results = demo::run_demo(arguments.quick ? demo::quick(arguments.options) : arguments.options);
   if (arguments.json) {
     fmt::print("{}\n", results.dump());
   } else {
-    fmt::print("\n{}\n{}: results.json, negation.png, answers.png, cosines.png, patch-*.png, models/\n", demo::summary(results),
-               arguments.output);
+    fmt::print("\n{}\n{}: results.json, pictures (*.png), models/\n", demo::summary(results), arguments.output);
   }
 }
 
@@ -32,15 +31,19 @@ void add_demo_command(CLI::App& app) {
   auto* command =
       app.add_subcommand("demo",
                          "The whole idea in some minutes: fine-tune, then negate, add and patch\n\n"
-                         "  taskvec demo\n\n"
+                         "  taskvec demo --quick    one task, in half a minute\n"
+                         "  taskvec demo            five tasks, in some minutes\n\n"
                          "Starts from assets/pocket-clip and writes models, figures (results.json) and pictures to demo/.\n");
   auto arguments = std::make_shared<Arguments>();
   demo::DemoOptions& options = arguments->options;
   command->add_option("-o,--output", arguments->output, "the folder to write")->capture_default_str();
   command->add_option("-m,--model", arguments->model, "a CLIP folder (default: assets/pocket-clip)");
+  command->add_flag("--quick", arguments->quick, "less of everything: the first task alone, fewer steps and images");
   command->add_option("-t,--task", options.tasks, "tasks to learn; the first is also forgotten")->capture_default_str();
   command->add_option("--control", options.control, "the task that edits must not hurt")->capture_default_str();
   command->add_option("--steps", options.steps, "of fine-tuning, per task")->capture_default_str();
+  command->add_option("--linear-steps", options.linear_steps, "of fine-tuning in the tangent space, of the first task")
+      ->capture_default_str();
   command->add_option("--keep", options.keep, "share of the control's accuracy that a negation keeps on val")
       ->capture_default_str();
   command->add_option("--patch-keep", options.patch_keep, "likewise, of a patch")->capture_default_str();

@@ -28,16 +28,6 @@ void say(const std::string& line) {
   std::fflush(stderr);
 }
 
-/// "t0", "t1", ...: how the expression calls the fine-tuned model of a task.
-std::string source(const Study& study, const std::string& task) {
-  for (size_t i = 0; i < study.tasks().size(); ++i) {
-    if (study.tasks()[i].name == task) return "t" + std::to_string(i);
-  }
-  fail(ErrorCode::InvalidArgument, "no task '{}'", task);
-}
-
-double chosen(const search::SearchResult& result) { return result.trials[result.nearest].coefficients.front(); }
-
 Json zero_shot(Study& study) {
   Json json;
   json[study.control().name] = study.accuracy(study.base(), {}, study.control());
@@ -64,42 +54,10 @@ Json finetune_all(Study& study) {
 Json finetuned_accuracy(Study& study) {
   Json json;
   for (const data::Task& task : study.tasks()) {
-    eval::EditedClip model = study.edit(source(study, task.name));
+    eval::EditedClip model = study.edit(study.source(task));
     json[task.name] = study.accuracy(model, {}, task);
   }
   return json;
-}
-
-/// Names of the image encoder's deeper half: subtracted there, a task vector costs the control less than everywhere
-/// (docs/results.md has both).
-std::string deeper_half(const models::ClipConfig& config) {
-  std::string layers;
-  for (int64_t layer = config.vision.num_hidden_layers / 2; layer < config.vision.num_hidden_layers; ++layer)
-    layers += fmt::format("{}{}", layers.empty() ? "" : ",", layer);
-  return fmt::format("vision_model.encoder.layers.{{{}}}.*", layers);
-}
-
-/// base - a * (ft - base) in the deeper half: forgets the task and keeps the control.
-Json negate(Study& study, const Json& zeroshot) {
-  const data::Task& task = study.tasks().front();
-  const std::string& control = study.control().name;
-  const std::string tensors = deeper_half(study.base().network().config());
-  eval::EditedClip model = study.edit(fmt::format("base - $a*({} - base) @ \"{}\"", source(study, task.name), tensors));
-  const auto found = study.search(model, {task, study.control()}, task.name, false, study.options().keep);
-  const double a = chosen(found);
-  plot_coefficients(study.options().output / "negation.png", "Subtracting the " + task.name + " task vector", found,
-                    {task.name, control}, study.options().keep * study.base_val().at(control), control);
-  eval::EditedClip tuned = study.edit(source(study, task.name));
-  plot_answers(study.options().output / "answers.png", study, task,
-               {{"pre-trained", &study.base(), {}}, {"fine-tuned", &tuned, {}}, {"negated", &model, {a}}});
-  return {{"task", task.name},
-          {"tensors", tensors},
-          {"coefficient", a},
-          {"target", study.accuracy(model, {a}, task)},
-          {"target_base", zeroshot[task.name]},
-          {"control", study.accuracy(model, {a}, study.control())},
-          {"control_base", zeroshot[control]},
-          {"feasible", found.best.has_value()}};
 }
 
 /// base + a * sum(ft - base): one model for the first `count` tasks. Normalised: relative to each fine-tuned model on its task.
@@ -108,12 +66,13 @@ Json add(Study& study, size_t count, const Json& finetuned, const search::Metric
   std::vector<data::Task> tasks(study.tasks().begin(), study.tasks().begin() + static_cast<ptrdiff_t>(count));
   Json names = Json::array();
   for (const data::Task& task : tasks) {
-    expression += fmt::format(" + $a*({} - base)", source(study, task.name));
+    expression += fmt::format(" + $a*({} - base)", study.source(task));
     goal += (goal.empty() ? "" : ", ") + task.name;
     names.push_back(task.name);
   }
   eval::EditedClip model = study.edit(expression);
-  const double a = chosen(study.search(model, tasks, "mean(" + goal + ")", true, 0, finetuned_val));
+  const double a =
+      chosen(study.search(model, study.val(), {.measured = tasks, .goal = "mean(" + goal + ")", .scale = &finetuned_val}));
   Json accuracy;
   double normalized = 0;
   for (const data::Task& task : tasks) {
@@ -126,7 +85,7 @@ Json add(Study& study, size_t count, const Json& finetuned, const search::Metric
 Json add_all(Study& study, const Json& finetuned) {
   search::Metrics val;
   for (const data::Task& task : study.tasks()) {
-    eval::EditedClip model = study.edit(source(study, task.name));
+    eval::EditedClip model = study.edit(study.source(task));
     val[task.name] = study.val().evaluate(model.apply(), task).accuracy.value();
   }
   Json json = Json::array();
@@ -137,8 +96,9 @@ Json add_all(Study& study, const Json& finetuned) {
 /// interpolate(base, ft, a): gets better at the task, keeps the control (PAINT).
 Json patch(Study& study, const data::Task& task, const Json& zeroshot) {
   const std::string& control = study.control().name;
-  eval::EditedClip model = study.edit(fmt::format("interpolate(base, {}, $a)", source(study, task.name)));
-  const auto found = study.search(model, {task, study.control()}, task.name, true, study.options().patch_keep);
+  eval::EditedClip model = study.edit(fmt::format("interpolate(base, {}, $a)", study.source(task)));
+  const auto found = study.search(model, study.val(),
+                                  {.measured = {task, study.control()}, .goal = task.name, .keep = study.options().patch_keep});
   const double a = chosen(found);
   plot_coefficients(study.options().output / ("patch-" + task.name + ".png"), "Patching with " + task.name, found,
                     {task.name, control}, study.options().patch_keep * study.base_val().at(control), control);
@@ -165,6 +125,15 @@ Json cosines(Study& study) {
 
 }  // namespace
 
+DemoOptions quick(DemoOptions options) {
+  options.tasks.resize(1);
+  options.steps = 60;
+  options.linear_steps = 40;
+  options.val_limit = 500;
+  options.test_limit = 1000;
+  return options;
+}
+
 Json run_demo(const DemoOptions& options) {
   const Clock total;
   std::filesystem::create_directories(options.output);
@@ -180,20 +149,22 @@ Json run_demo(const DemoOptions& options) {
   results["zeroshot"] = timed("zero-shot", [&] { return zero_shot(study); });
   const Json per_task = timed("finetune", [&] { return finetune_all(study); });
   results["finetuned"] = timed("evaluate", [&] { return finetuned_accuracy(study); });
-  results["negation"] = timed("negation", [&] { return negate(study, results["zeroshot"]); });
-  results["addition"] = timed("addition", [&] { return add_all(study, results["finetuned"]); });
+  results["negation"] = timed("negation", [&] { return forget(study); });
+  results["negation_linear"] = timed("negation in the tangent space", [&] { return forget_linear(study); });
+  if (study.tasks().size() > 1) results["addition"] = timed("addition", [&] { return add_all(study, results["finetuned"]); });
   results["patch"] = timed("patch", [&] {
     Json json = Json::array();
     for (const data::Task& task : study.tasks()) json.push_back(patch(study, task, results["zeroshot"]));
     return json;
   });
-  results["cosines"] = timed("cosines", [&] { return cosines(study); });
+  if (study.tasks().size() > 1) results["cosines"] = timed("cosines", [&] { return cosines(study); });
   seconds["finetune"] = per_task;
   Json all{{"total", total.seconds()}};
   all.update(seconds);
   results["seconds"] = all;
   results["settings"] = {{"control", study.control().name},
                          {"steps", options.steps},
+                         {"linear_steps", options.linear_steps},
                          {"seed", options.seed},
                          {"val_limit", options.val_limit},
                          {"test_limit", options.test_limit},

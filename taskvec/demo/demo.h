@@ -12,8 +12,10 @@ struct DemoOptions {
   std::filesystem::path model;     ///< a CLIP folder
   std::filesystem::path output;    ///< gets models/, results.json and pictures
   std::string control = "glyphs";  ///< what edits must not hurt
-  std::vector<std::string> tasks{"mnist", "fashion-mnist", "hebrew", "georgian", "thai"};  ///< at least two; the first is negated
-  int64_t steps = 300;                                                                     ///< of fine-tuning, per task
+  /// The first is also forgotten; with one alone nothing is added.
+  std::vector<std::string> tasks{"mnist", "fashion-mnist", "hebrew", "georgian", "thai"};
+  int64_t steps = 300;          ///< of fine-tuning, per task
+  int64_t linear_steps = 300;   ///< of fine-tuning in the tangent space, of the task that is forgotten
   int64_t val_limit = 1500;     ///< images a task that coefficients are chosen on
   int64_t test_limit = 10'000;  ///< images a task that figures are of
   double keep = 0.955;          ///< share of the control's accuracy that an edit has to keep, on val
@@ -21,10 +23,13 @@ struct DemoOptions {
   uint64_t seed = 0;
 };
 
-/// The whole idea on one machine: fine-tune a CLIP on each task, then negate, add and patch with the task vectors, every
-/// coefficient chosen on validation splits and every figure from test splits. Fine-tuned models are kept, so that a run that was
-/// stopped goes on.
-/// @return what results.json holds (docs/demo.md says what is where)
+/// Less of everything, in half a minute: one task, which is forgotten and patched.
+DemoOptions quick(DemoOptions options);
+
+/// The whole idea on one machine: fine-tune a CLIP on each task, then negate (in weight space and in the tangent space), add and
+/// patch with the task vectors, every coefficient chosen on validation splits and every figure from test splits. Fine-tuned
+/// models are kept, so that a run that was stopped goes on.
+/// @return what results.json holds
 nlohmann::ordered_json run_demo(const DemoOptions& options);
 
 /// The results for people, at most `width` columns wide.

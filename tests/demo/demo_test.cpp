@@ -31,7 +31,7 @@ class Demo : public testing::Test {
     DemoOptions options{.model = assets_dir() / "pocket-clip", .output = folder() / "demo"};
     options.tasks = {task("bars"), task("sticks")};
     options.control = task("kept");
-    options.steps = 3;
+    options.steps = options.linear_steps = 3;
     return options;
   }
 
@@ -47,9 +47,14 @@ TEST_F(Demo, ResultsHoldEveryFigureAndThePicturesAreThere) {
   const auto is_share = [](const ordered_json& value) { return value.is_number() && value >= 0.0 && value <= 1.0; };
   for (const char* task : {"kept", "bars", "sticks"}) EXPECT_TRUE(is_share(results["zeroshot"][task])) << task;
   for (const char* task : {"bars", "sticks"}) EXPECT_TRUE(is_share(results["finetuned"][task])) << task;
-  EXPECT_EQ(results["negation"]["task"], "bars");
-  for (const char* key : {"coefficient", "target", "target_base", "control", "control_base"})
-    EXPECT_TRUE(is_share(results["negation"][key])) << key;
+  for (const char* way : {"negation", "negation_linear"}) {
+    EXPECT_EQ(results[way]["task"], "bars") << way;
+    for (const char* key : {"target", "target_base", "control", "control_base"})
+      EXPECT_TRUE(is_share(results[way][key]) && is_share(results[way]["val"][key])) << way << " " << key;
+    EXPECT_EQ(results[way]["target_base"], results["zeroshot"]["bars"]) << way;
+  }
+  EXPECT_LE(results["negation"]["coefficient"], 1.0);
+  EXPECT_LE(results["negation_linear"]["coefficient"], 8.0);
   ASSERT_EQ(results["addition"].size(), 1U);
   EXPECT_EQ(results["addition"][0]["tasks"], ordered_json({"bars", "sticks"}));
   EXPECT_TRUE(is_share(results["addition"][0]["accuracy"]["sticks"]));
@@ -61,7 +66,7 @@ TEST_F(Demo, ResultsHoldEveryFigureAndThePicturesAreThere) {
   EXPECT_NEAR(results["cosines"]["matrix"][0][0].get<double>(), 1, 1e-12);
   EXPECT_GT(results["seconds"]["total"], 0.0);
   EXPECT_EQ(results["settings"]["split"], "test");
-  for (const char* name : {"negation.png", "answers.png", "cosines.png", "patch-bars.png", "patch-sticks.png"})
+  for (const char* name : {"negation.png", "forgetting.png", "answers.png", "cosines.png", "patch-bars.png", "patch-sticks.png"})
     EXPECT_EQ(read_file(folder() / "demo" / name).substr(1, 3), "PNG") << name;
 }
 
@@ -85,11 +90,20 @@ TEST_F(Demo, TheSummaryIsNarrow) {
   }
 }
 
-TEST_F(Demo, OneTaskIsNotEnough) {
-  DemoOptions few = options();
-  few.tasks.resize(1);
-  EXPECT_THROW(run_demo(few), Error);
+TEST_F(Demo, OneTaskAloneIsForgottenAndPatchedAndNothingIsAdded) {
+  DemoOptions one = options();
+  one.tasks.resize(1);
+  const ordered_json alone = run_demo(one);
+  EXPECT_EQ(alone["negation"], results_["negation"]);
+  EXPECT_EQ(alone["negation_linear"], results_["negation_linear"]);
+  EXPECT_EQ(alone["patch"].size(), 1U);
+  EXPECT_FALSE(alone.contains("addition"));
+  EXPECT_THAT(summary(alone), testing::Not(HasSubstr("Add")));
+  one.tasks.clear();
+  EXPECT_THROW(run_demo(one), Error);
 }
+
+TEST(QuickDemo, HasOneTask) { EXPECT_EQ(quick({}).tasks, std::vector<std::string>{"mnist"}); }
 
 }  // namespace
 }  // namespace taskvec::demo
