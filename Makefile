@@ -1,11 +1,12 @@
 # Every target first brings the machine to where it has to be (tools/setup: idempotent, quick when there is nothing to do).
-.PHONY: help setup build demo test bench core-only fuzz format clean
+.PHONY: help setup build install demo test bench core-only fuzz format clean
 BUILD := build/release
 
 help:
 	@echo 'make demo       build, then see task vectors at work (docs/results.md says what to expect)'
 	@echo 'make test       build everything, run every check'
 	@echo 'make build      $(BUILD)/taskvec'
+	@echo 'make install    the program for every user (PREFIX=$$HOME/.local: for you alone)'
 	@echo 'make core-only  build and test the part that needs no libtorch'
 	@echo 'make bench      speed and memory beside the floor and beside other programs, as ratios'
 	@echo 'make fuzz       every parser of files against hostile bytes, SECONDS=60 each'
@@ -18,6 +19,10 @@ setup:
 build: setup
 	@cmake --preset release --log-level=WARNING >/dev/null
 	@cmake --build --preset release --target taskvec
+
+install: build
+	@cmake --install $(BUILD) --prefix $(or $(PREFIX),/usr/local) >/dev/null
+	@echo 'installed $(or $(PREFIX),/usr/local)/bin/taskvec'
 
 demo: build
 	$(BUILD)/taskvec demo

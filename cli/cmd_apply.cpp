@@ -1,5 +1,6 @@
 #include "cli/commands.h"
 #include "cli/common.h"
+#include "taskvec/core/console.h"
 #include "taskvec/core/progress.h"
 #include "taskvec/edit/extract/apply.h"
 
@@ -23,25 +24,25 @@ void run_apply(const Arguments& arguments) {
   const auto [summary, fingerprint] =
       edit::apply(sources.at("base"), sources.at("tv"), arguments.scale, arguments.any_base, arguments.output);
   if (arguments.json) {
-    fmt::print("{}\n", nlohmann::ordered_json{{"output", arguments.output},
-                                              {"tensors", summary.tensors},
-                                              {"bytes_written", summary.bytes_written},
-                                              {"seconds", summary.seconds},
-                                              {"restored_fingerprint", fingerprint}}
-                           .dump());
+    print_result("apply", nlohmann::ordered_json{{"output", arguments.output},
+                                                 {"tensors", summary.tensors},
+                                                 {"bytes_written", summary.bytes_written},
+                                                 {"seconds", summary.seconds},
+                                                 {"restored_fingerprint", fingerprint}});
     return;
   }
   print_warnings(summary, /*saturated=*/false);
-  fmt::print("{}: {} tensors, {} in {}\n", arguments.output, summary.tensors,
-             format_bytes(static_cast<double>(summary.bytes_written)), format_seconds(summary.seconds));
-  if (!fingerprint.empty()) fmt::print("fingerprint {}, equal to the recorded one\n", fingerprint);
+  print("{}: {} tensors, {} in {}\n", arguments.output, summary.tensors, format_bytes(static_cast<double>(summary.bytes_written)),
+        format_seconds(summary.seconds));
+  if (!fingerprint.empty()) print("fingerprint {}, equal to the recorded one\n", fingerprint);
 }
 
 }  // namespace
 
 void add_apply_command(CLI::App& app) {
-  auto* command = app.add_subcommand(
-      "apply", "Put a task vector's file on its base: the fine-tuned checkpoint bit for bit from a lossless one, else BASE + TV");
+  auto* command = app.add_subcommand("apply",
+                                     "Put a task vector's file back on its base\n\nThe fine-tuned checkpoint bit for bit from a "
+                                     "lossless one, else BASE + TV.\n");
   auto arguments = std::make_shared<Arguments>();
   command->add_option("BASE", arguments->base, "the checkpoint that the task vector was made from")->required();
   command->add_option("TV", arguments->task_vector, "what `taskvec extract` wrote")->required();
@@ -50,7 +51,6 @@ void add_apply_command(CLI::App& app) {
   command->add_flag("--any-base", arguments->any_base, "apply it also to a model that is not its base");
   command->add_flag("--force", arguments->force, "replace an existing output");
   command->add_flag("--json", arguments->json, "the summary as JSON");
-  add_threads_option(*command);
   command->callback([=] { run_apply(*arguments); });
 }
 

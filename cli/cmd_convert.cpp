@@ -19,7 +19,7 @@ void run_convert(const Arguments& arguments) {
   const edit::Bindings bindings{{"in", formats::open(arguments.input)}};
   const auto plan = edit::plan(edit::parse("in"), bindings, options);
   check_output(arguments.output, arguments.force, bindings);
-  print_summary(edit::run(plan, arguments.output, format), arguments.output, arguments.json);
+  print_summary("convert", edit::run(plan, arguments.output, format), arguments.output, arguments.json);
 }
 
 }  // namespace
@@ -37,7 +37,6 @@ void add_convert_command(CLI::App& app) {
   command->add_option("--dtype", arguments->dtype, "of the output's float tensors (default: as they are)");
   command->add_flag("--force", arguments->force, "replace an existing output");
   command->add_flag("--json", arguments->json, "the summary as JSON");
-  add_threads_option(*command);
   command->callback([=] { run_convert(*arguments); });
 }
 

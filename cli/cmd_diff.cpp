@@ -1,5 +1,6 @@
 #include "cli/commands.h"
 #include "cli/common.h"
+#include "taskvec/core/console.h"
 #include "taskvec/edit/compare.h"
 
 #include <fmt/format.h>
@@ -33,7 +34,7 @@ void print_json(const edit::Comparison& comparison) {
   const nlohmann::ordered_json json{{"same", comparison.same()},          {"norm", std::sqrt(comparison.total.sum_squares)},
                                     {"cosine", cosine(comparison.total)}, {"only_in_a", comparison.only_in_a},
                                     {"only_in_b", comparison.only_in_b},  {"tensors", tensors}};
-  fmt::print("{}\n", json.dump(2));
+  print_result("diff", json);
 }
 
 void print_text(const edit::Comparison& comparison) {
@@ -43,32 +44,31 @@ void print_text(const edit::Comparison& comparison) {
     if (tensor.same) continue;
     const auto& d = tensor.difference;
     if (!tensor.comparable) {
-      fmt::print("different shape or dtype: {}\n", tensor.name);
+      print("different shape or dtype: {}\n", tensor.name);
     } else if (d.n == 0) {
-      fmt::print("different integers: {}\n", tensor.name);
+      print("different integers: {}\n", tensor.name);
     } else {
-      fmt::print("max {:9.3g}  mean {:9.3g}  norm {:9.3g}  {}\n", d.max_abs, mean_abs(d), std::sqrt(d.sum_squares), tensor.name);
+      print("max {:9.3g}  mean {:9.3g}  norm {:9.3g}  {}\n", d.max_abs, mean_abs(d), std::sqrt(d.sum_squares), tensor.name);
     }
   }
-  for (const auto& name : comparison.only_in_a) fmt::print("only in the first: {}\n", name);
-  for (const auto& name : comparison.only_in_b) fmt::print("only in the second: {}\n", name);
-  if (comparison.total.non_finite > 0) fmt::print("NaN or infinite in either: {} elements\n", comparison.total.non_finite);
-  fmt::print("{} of {} tensors are the same\nnorm of the task vector {:.6g}, cosine of the weights {:.6g}\n", same,
-             comparison.tensors.size(), std::sqrt(comparison.total.sum_squares), cosine(comparison.total));
+  for (const auto& name : comparison.only_in_a) print("only in the first: {}\n", name);
+  for (const auto& name : comparison.only_in_b) print("only in the second: {}\n", name);
+  if (comparison.total.non_finite > 0) print("NaN or infinite in either: {} elements\n", comparison.total.non_finite);
+  print("{} of {} tensors are the same\nnorm of the task vector {:.6g}, cosine of the weights {:.6g}\n", same,
+        comparison.tensors.size(), std::sqrt(comparison.total.sum_squares), cosine(comparison.total));
 }
 
 }  // namespace
 
 void add_diff_command(CLI::App& app) {
   auto* command =
-      app.add_subcommand("diff", "Compare two checkpoints tensor by tensor; exit status 0: same, 1: different, 2: trouble");
+      app.add_subcommand("diff", "Compare two checkpoints tensor by tensor\n\nExit status 0: same, 1: different, 2: trouble.\n");
   auto paths = std::make_shared<std::pair<std::string, std::string>>();
   auto json = std::make_shared<bool>(false), quiet = std::make_shared<bool>(false);
   command->add_option("A", paths->first, "the first checkpoint, e.g. the base")->required();
   command->add_option("B", paths->second, "the second one, e.g. a fine-tune of it")->required();
   command->add_flag("--json", *json, "one JSON object on stdout");
-  command->add_flag("-q,--quiet", *quiet, "only the exit status");
-  add_threads_option(*command);
+  command->add_flag("-q,--quiet", *quiet, "nothing but the exit status");
   command->callback([=] {
     const auto comparison = edit::compare(*formats::open(paths->first), *formats::open(paths->second));
     if (*json) print_json(comparison);

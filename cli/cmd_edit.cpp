@@ -1,5 +1,6 @@
 #include "cli/commands.h"
 #include "cli/common.h"
+#include "taskvec/core/console.h"
 #include "taskvec/edit/lora_sum.h"
 #include "taskvec/edit/match_names.h"
 
@@ -26,21 +27,29 @@ void run_edit(Arguments& arguments) {
   arguments.options.on_overflow = parse_on_overflow(arguments.on_overflow);
   arguments.options.coefficients = parse_coefficients(arguments.coefficients);
   if (!arguments.dtype.empty()) arguments.options.dtype = parse_dtype_option(arguments.dtype);
+  if (arguments.expression.ends_with(".yml") || arguments.expression.ends_with(".yaml"))
+    fail(ErrorCode::InvalidArgument,
+         "{}: recipes are not read; write the merge as an expression, as in 'base + 0.3*(a - base) + 0.3*(b - base)'",
+         arguments.expression);
   const auto expression = edit::parse(arguments.expression);
   auto sources = open_sources(arguments.sources);
   if (!arguments.map.empty())
     for (const auto& [source, map] : edit::match_names(expression, sources, arguments.options.base, arguments.map))
-      fmt::print(stderr, "source '{}' is read with the name map {}\n", source, map);
+      note("source '{}' is read with the name map {}", source, map);
   const auto plan = edit::plan(expression, sources, arguments.options);
   if (arguments.dry_run) {
-    fmt::print("{}", edit::describe(plan));
+    if (arguments.json) {
+      print_result("edit", {{"plan", edit::describe(plan)}, {"warnings", plan.warnings}});
+    } else {
+      print("{}", edit::describe(plan));
+    }
     return;
   }
   if (arguments.output.empty())
     fail(ErrorCode::InvalidArgument, "give the output with -o PATH, or look at the plan with --dry-run");
   check_output(arguments.output, arguments.force, sources);
-  for (const auto& warning : plan.warnings) fmt::print(stderr, "warning: {}\n", warning);
-  print_summary(arguments.as_lora ? edit::write_as_lora(plan, arguments.output) : edit::run(plan, arguments.output),
+  for (const auto& warning : plan.warnings) warn("{}", warning);
+  print_summary("edit", arguments.as_lora ? edit::write_as_lora(plan, arguments.output) : edit::run(plan, arguments.output),
                 arguments.output, arguments.json, arguments.options.on_overflow == edit::OnOverflow::Saturate);
 }
 
@@ -76,7 +85,6 @@ void add_edit_command(CLI::App& app) {
   command->add_flag("--dry-run", arguments->dry_run, "check everything and print the plan; write nothing");
   command->add_flag("--force", arguments->force, "replace an existing output");
   command->add_flag("--json", arguments->json, "the summary as JSON");
-  add_threads_option(*command);
   command->callback([=] { run_edit(*arguments); });
 }
 

@@ -1,5 +1,6 @@
 #include "cli/commands.h"
 #include "cli/common.h"
+#include "taskvec/core/console.h"
 #include "taskvec/core/progress.h"
 #include "taskvec/edit/extract/extract.h"
 
@@ -19,29 +20,28 @@ struct Arguments {
 };
 
 void print_json(const Arguments& arguments, const edit::ExtractSummary& summary) {
-  fmt::print("{}\n", nlohmann::ordered_json{{"output", arguments.output},
-                                            {"kind", formats::name(arguments.options.kind)},
-                                            {"tensors", summary.tensors},
-                                            {"whole", summary.whole},
-                                            {"bytes", summary.bytes},
-                                            {"dense_bytes", summary.dense_bytes},
-                                            {"relative_error", summary.relative_error},
-                                            {"base_fingerprint", summary.base_fingerprint},
-                                            {"finetuned_fingerprint", summary.finetuned_fingerprint},
-                                            {"seconds", summary.seconds}}
-                         .dump());
+  print_result("extract", nlohmann::ordered_json{{"output", arguments.output},
+                                                 {"kind", formats::name(arguments.options.kind)},
+                                                 {"tensors", summary.tensors},
+                                                 {"whole", summary.whole},
+                                                 {"bytes", summary.bytes},
+                                                 {"dense_bytes", summary.dense_bytes},
+                                                 {"relative_error", summary.relative_error},
+                                                 {"base_fingerprint", summary.base_fingerprint},
+                                                 {"finetuned_fingerprint", summary.finetuned_fingerprint},
+                                                 {"seconds", summary.seconds}});
 }
 
 void print_text(const Arguments& arguments, const edit::ExtractSummary& summary) {
   const bool lossless = arguments.options.kind == formats::DeltaKind::Lossless;
   const double share =
       summary.dense_bytes == 0 ? 0 : 100.0 * static_cast<double>(summary.bytes) / static_cast<double>(summary.dense_bytes);
-  fmt::print("{}: {}, {} tensors, {}: {:.3g} % of the {} of {}; relative error {:.3g}; {}\n", arguments.output,
-             formats::name(arguments.options.kind), summary.tensors, format_bytes(static_cast<double>(summary.bytes)), share,
-             format_bytes(static_cast<double>(summary.dense_bytes)), lossless ? "the checkpoint" : "a dense F32 one",
-             summary.relative_error, format_seconds(summary.seconds));
+  print("{}: {}, {} tensors, {}: {:.3g} % of the {} of {}; relative error {:.3g}; {}\n", arguments.output,
+        formats::name(arguments.options.kind), summary.tensors, format_bytes(static_cast<double>(summary.bytes)), share,
+        format_bytes(static_cast<double>(summary.dense_bytes)), lossless ? "the checkpoint" : "a dense F32 one",
+        summary.relative_error, format_seconds(summary.seconds));
   if (summary.whole > 0)
-    fmt::print("{} tensors have no counterpart of their dtype and shape in the base: stored whole\n", summary.whole);
+    print("{} tensors have no counterpart of their dtype and shape in the base: stored whole\n", summary.whole);
 }
 
 void run_extract(Arguments& arguments) {
@@ -66,7 +66,7 @@ void run_extract(Arguments& arguments) {
 
 void add_extract_command(CLI::App& app) {
   auto* command = app.add_subcommand("extract",
-                                     "Write the task vector FT - BASE as a file of its own, for expressions and `apply`\n\n"
+                                     "Write the task vector FT - BASE as a file\n\nFor expressions and `apply`.\n\n"
                                      "  every difference          extract base ft -o tv.safetensors --dtype BF16\n"
                                      "  the largest tenth         extract base ft -o tv.safetensors --sparse 0.1\n"
                                      "  a random tenth, rescaled  extract base ft -o tv.safetensors --sparse 0.1 --random\n"
@@ -82,7 +82,7 @@ void add_extract_command(CLI::App& app) {
       command->add_option("--sparse", arguments->density, "keep this share of the elements: the largest of each tensor");
   sparse->check(CLI::PositiveNumber);
   command->add_flag("--random", arguments->options.random, "with --sparse: a random share, divided by it (DARE)");
-  command->add_option("--seed", arguments->options.seed, "of --random and of --rank");
+  add_seed_option(*command, arguments->options.seed, "of --random and of --rank");
   auto* sign = command->add_flag("--sign", arguments->sign, "one bit per element and the mean magnitude per tensor");
   auto* rank = command->add_option("--rank", arguments->options.rank,
                                    "factors of this rank per matrix, by a randomised SVD; other tensors stay dense");
@@ -96,7 +96,6 @@ void add_extract_command(CLI::App& app) {
                     "leave tensors that are no floats as they are in the base");
   command->add_flag("--force", arguments->force, "replace an existing output");
   command->add_flag("--json", arguments->json, "the summary as JSON");
-  add_threads_option(*command);
   command->callback([=] { run_extract(*arguments); });
 }
 

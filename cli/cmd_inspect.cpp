@@ -1,5 +1,6 @@
 #include "cli/commands.h"
 #include "cli/common.h"
+#include "taskvec/core/console.h"
 #include "taskvec/core/progress.h"
 #include "taskvec/formats/names.h"
 
@@ -24,7 +25,7 @@ void print_json(const formats::Checkpoint& checkpoint) {
                                     {"nbytes", manifest.nbytes()},
                                     {"metadata", manifest.metadata},
                                     {"tensors", tensors}};
-  fmt::print("{}\n", json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
+  print_result("inspect", json);
 }
 
 void print_text(const formats::Checkpoint& checkpoint) {
@@ -32,22 +33,21 @@ void print_text(const formats::Checkpoint& checkpoint) {
   std::map<std::string_view, int64_t> dtypes;
   int64_t parameters = 0;
   for (const auto& tensor : manifest.tensors) {
-    fmt::print("{:8} {:>10}  {} {}\n", name(tensor.info.dtype), format_bytes(static_cast<double>(tensor.info.nbytes())),
-               tensor.name, to_string(tensor.info.shape));
+    print("{:8} {:>10}  {} {}\n", name(tensor.info.dtype), format_bytes(static_cast<double>(tensor.info.nbytes())), tensor.name,
+          to_string(tensor.info.shape));
     ++dtypes[name(tensor.info.dtype)];
     parameters += tensor.info.numel();
   }
-  fmt::print("\n{}: {}, {} tensors, {} elements, {}\n", checkpoint.path().string(), manifest.format, manifest.tensors.size(),
-             parameters, format_bytes(static_cast<double>(manifest.nbytes())));
-  for (const auto& [dtype, count] : dtypes) fmt::print("  {} tensors of {}\n", count, dtype);
-  for (const auto& [key, value] : manifest.metadata) fmt::print("  {}: {}\n", key, value);
+  print("\n{}: {}, {} tensors, {} elements, {}\n", checkpoint.path().string(), manifest.format, manifest.tensors.size(),
+        parameters, format_bytes(static_cast<double>(manifest.nbytes())));
+  for (const auto& [dtype, count] : dtypes) print("  {} tensors of {}\n", count, dtype);
+  for (const auto& [key, value] : manifest.metadata) print("  {}: {}\n", key, value);
 }
 
 }  // namespace
 
 void add_inspect_command(CLI::App& app) {
-  auto* command =
-      app.add_subcommand("inspect", "Show what a checkpoint holds: tensors, dtypes, sizes, metadata, how it was made");
+  auto* command = app.add_subcommand("inspect", "Show what a checkpoint holds, and how it was made");
   auto path = std::make_shared<std::string>();
   auto map = std::make_shared<std::string>();
   auto json = std::make_shared<bool>(false);
@@ -60,7 +60,7 @@ void add_inspect_command(CLI::App& app) {
     if (!map->empty()) {
       checkpoint = *map == "auto" ? formats::guess_names(checkpoint) : formats::map_names(checkpoint, *map);
       if (const auto used = formats::map_of(*checkpoint); *map == "auto")
-        fmt::print(stderr, "name map: {}\n", used.empty() ? "none changes a name" : used);
+        note("name map: {}", used.empty() ? "none changes a name" : used);
     }
     *json ? print_json(*checkpoint) : print_text(*checkpoint);
   });

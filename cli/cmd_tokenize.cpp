@@ -1,5 +1,6 @@
 #include "cli/commands.h"
 #include "cli/common.h"
+#include "taskvec/core/console.h"
 #include "taskvec/core/error.h"
 #include "taskvec/text/clip_tokenizer.h"
 
@@ -16,23 +17,29 @@ struct Arguments {
   std::string model;
   std::vector<std::string> texts;
   int64_t max_length = 77;
+  bool json = false;
 };
 
-void print_ids(const text::ClipTokenizer& tokenizer, const std::string& text, int64_t max_length) {
-  fmt::print("{}\n", nlohmann::json(tokenizer.encode(text, max_length)).dump());
+/// One JSON string a line.
+std::vector<std::string> texts_from_stdin() {
+  std::vector<std::string> texts;
+  for (std::string line; std::getline(std::cin, line);) {
+    const auto json = nlohmann::json::parse(line, nullptr, false);
+    if (!json.is_string()) fail(ErrorCode::InvalidArgument, "stdin:{}: expected a JSON string", texts.size() + 1);
+    texts.push_back(json.get<std::string>());
+  }
+  return texts;
 }
 
 void run_tokenize(const Arguments& arguments) {
   const auto tokenizer = text::ClipTokenizer::open(arguments.model);
-  for (const std::string& text : arguments.texts) print_ids(tokenizer, text, arguments.max_length);
-  if (!arguments.texts.empty()) return;
-  int64_t number = 0;
-  for (std::string line; std::getline(std::cin, line);) {
-    ++number;
-    const auto json = nlohmann::json::parse(line, nullptr, false);
-    if (!json.is_string()) fail(ErrorCode::InvalidArgument, "stdin:{}: expected a JSON string", number);
-    print_ids(tokenizer, json.get<std::string>(), arguments.max_length);
+  nlohmann::ordered_json all = nlohmann::ordered_json::array();
+  for (const std::string& text : arguments.texts.empty() ? texts_from_stdin() : arguments.texts) {
+    const nlohmann::ordered_json ids = tokenizer.encode(text, arguments.max_length);
+    if (!arguments.json) write_output(ids.dump() + "\n");
+    all.push_back(ids);
   }
+  if (arguments.json) print_result("tokenize", all, {{"model", arguments.model}});
 }
 
 }  // namespace
@@ -46,6 +53,7 @@ void add_tokenize_command(CLI::App& app) {
   command->add_option("-m,--model", arguments->model, "a folder with tokenizer files")->required();
   command->add_option("text", arguments->texts, "texts; default: from stdin");
   command->add_option("--max-length", arguments->max_length, "cut longer ones, keeping the end token")->capture_default_str();
+  command->add_flag("--json", arguments->json, "all lists in one JSON object");
   command->callback([=] { run_tokenize(*arguments); });
 }
 

@@ -1,5 +1,6 @@
 #include "cli/commands.h"
 #include "cli/common.h"
+#include "taskvec/core/console.h"
 #include "taskvec/core/progress.h"
 #include "taskvec/formats/verify.h"
 
@@ -35,30 +36,30 @@ void print_json(const std::string& path, const formats::Verification& found) {
                                     {"dtypes", count_dtypes(found)},
                                     {"files", files},
                                     {"tensors", tensors}};
-  fmt::print("{}\n", json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
+  print_result("verify", json);
 }
 
 void print_text(const std::string& path, const formats::Verification& found) {
-  for (const auto& problem : found.problems) fmt::print("problem: {}\n", problem);
-  fmt::print("{}: {}\n", path, found.ok() ? "ok" : fmt::format("{} problems", found.problems.size()));
+  for (const auto& problem : found.problems) print("problem: {}\n", problem);
+  print("{}: {}\n", path, found.ok() ? "ok" : fmt::format("{} problems", found.problems.size()));
   if (found.format.empty()) return;
-  fmt::print("  {}, {} files, {} tensors, {}\n", found.format, found.files.size(), found.tensors.size(),
-             format_bytes(static_cast<double>(found.nbytes())));
-  for (const auto& [dtype, count] : count_dtypes(found)) fmt::print("  {} tensors of {}\n", count, dtype);
-  if (!found.fingerprint.empty()) fmt::print("  fingerprint {}\n", found.fingerprint);
+  print("  {}, {} files, {} tensors, {}\n", found.format, found.files.size(), found.tensors.size(),
+        format_bytes(static_cast<double>(found.nbytes())));
+  for (const auto& [dtype, count] : count_dtypes(found)) print("  {} tensors of {}\n", count, dtype);
+  if (!found.fingerprint.empty()) print("  fingerprint {}\n", found.fingerprint);
 }
 
 }  // namespace
 
 void add_verify_command(CLI::App& app) {
   auto* command = app.add_subcommand("verify",
-                                     "Check a checkpoint: every rule of its format, shards against their index, NaN and\n"
-                                     "infinity in every tensor; exit status 0: ok, 1: problems, 2: unreadable");
+                                     "Check every rule of a checkpoint's format\n\n"
+                                     "Also shards against their index, and NaN and infinity in every tensor.\n"
+                                     "Exit status 0: ok, 1: problems, 2: unreadable.\n");
   auto path = std::make_shared<std::string>();
   auto json = std::make_shared<bool>(false);
   command->add_option("PATH", *path, "a checkpoint of any format that taskvec reads")->required();
   command->add_flag("--json", *json, "one JSON object on stdout, with every tensor");
-  add_threads_option(*command);
   command->callback([=] {
     formats::Verification found;
     try {

@@ -1,17 +1,22 @@
 #include "cli/common.h"
 
+#include "taskvec/core/console.h"
 #include "taskvec/core/error.h"
 #include "taskvec/core/parallel.h"
+#include "taskvec/core/printable.h"
 #include "taskvec/core/progress.h"
+#include "taskvec/core/version.h"
 #include "taskvec/formats/replaceable.h"
 
 #include <nlohmann/json.hpp>
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cctype>
 #include <charconv>
-#include <cstdio>
 #include <filesystem>
+#include <map>
 
 namespace taskvec::cli {
 namespace {
@@ -34,6 +39,49 @@ nlohmann::ordered_json overflows_json(const edit::Summary& summary) {
 }
 
 }  // namespace
+
+void print_result(std::string_view command, const nlohmann::ordered_json& result, const nlohmann::ordered_json& about) {
+  nlohmann::ordered_json json{{"taskvec", version()}, {"command", command}};
+  if (about.is_object()) json.update(about);
+  json["result"] = result;
+  // Names of files and tensors may be no UTF-8.
+  write_output(printable_json(json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace)) + "\n");
+}
+
+void print_error(std::string_view command, const std::string& message, int exit_code) {
+  const nlohmann::ordered_json json{
+      {"taskvec", version()}, {"command", command}, {"error", {{"message", message}, {"exit_code", exit_code}}}};
+  write_output(printable_json(json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace)) + "\n");
+}
+
+void add_common_options(CLI::App& app) {
+  for (CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {
+    if (command->get_option_no_throw("--quiet") == nullptr)
+      command->add_flag_callback(
+          "-q,--quiet", [] { set_quiet(true); }, "no notes and no progress");
+    command->add_option_function<int>(
+        "--threads",
+        [](int count) {
+          if (count < 1) fail(ErrorCode::InvalidArgument, "--threads {}: expected 1 or more", count);
+          set_thread_count(count);
+        },
+        "threads to use (default: all cores)");
+  }
+}
+
+void add_seed_option(CLI::App& command, uint64_t& seed, const std::string& what) {
+  command
+      .add_option_function<std::string>(
+          "--seed",
+          [&seed](const std::string& text) {
+            const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seed);
+            if (error != std::errc{} || end != text.data() + text.size())
+              fail(ErrorCode::InvalidArgument, "--seed {}: expected a whole number from 0 to 18446744073709551615", text);
+          },
+          what)
+      ->type_name("UINT")
+      ->default_str(std::to_string(seed));
+}
 
 edit::Bindings open_sources(const std::vector<std::string>& texts) {
   edit::Bindings bindings;
@@ -58,18 +106,25 @@ edit::CoefficientValues parse_coefficients(const std::vector<std::string>& texts
 }
 
 void print_warnings(const edit::Summary& summary, bool saturated) {
-  if (summary.non_finite > 0) fmt::print(stderr, "warning: {} elements of the output are NaN or infinite\n", summary.non_finite);
+  if (summary.non_finite > 0) warn("{} elements of the output are NaN or infinite", summary.non_finite);
   for (size_t i = 0; i < summary.overflows.size() && i < kTensorsShown; ++i) {
     const auto& [tensor, dtype, count] = summary.overflows[i];
-    fmt::print(stderr, "warning: {} elements of '{}' were too large for {} and {}\n", count, tensor, name(dtype),
-               saturated ? "are clamped" : "are not finite");
+    warn("{} elements of '{}' were too large for {} and {}", count, tensor, name(dtype),
+         saturated ? "are clamped" : "are not finite");
   }
   if (summary.overflows.size() > kTensorsShown)
-    fmt::print(stderr, "warning: so were elements of {} more tensors\n", summary.overflows.size() - kTensorsShown);
+    warn("so were elements of {} more tensors", summary.overflows.size() - kTensorsShown);
 }
 
 Dtype parse_dtype_option(const std::string& text) {
-  if (const auto dtype = parse_dtype(text)) return *dtype;
+  std::string word = text;
+  std::transform(word.begin(), word.end(), word.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  const std::map<std::string_view, Dtype> others{{"fp16", Dtype::F16},  {"half", Dtype::F16}, {"fp32", Dtype::F32},
+                                                 {"float", Dtype::F32}, {"fp64", Dtype::F64}, {"double", Dtype::F64}};
+  if (const auto found = others.find(word); found != others.end()) return found->second;
+  if (const auto dtype = parse_dtype(word)) return *dtype;  // numpy's word
+  std::transform(word.begin(), word.end(), word.begin(), [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
+  if (const auto dtype = parse_dtype(word)) return *dtype;
   fail(ErrorCode::InvalidArgument, "--dtype {}: no such dtype; try BF16, F16 or F32", text);
 }
 
@@ -78,27 +133,21 @@ void check_output(const std::string& output, bool force, const edit::Bindings& s
   formats::check_replaceable(output, force);
 }
 
-void print_summary(const edit::Summary& summary, const std::string& output, bool json, bool saturated) {
+void print_summary(std::string_view command, const edit::Summary& summary, const std::string& output, bool json, bool saturated) {
   print_warnings(summary, saturated);
   const double rate = static_cast<double>(summary.bytes_read + summary.bytes_written) / std::max(summary.seconds, 1e-9);
   if (json) {
-    fmt::print("{}\n", nlohmann::ordered_json{{"output", output},
-                                              {"tensors", summary.tensors},
-                                              {"bytes_read", summary.bytes_read},
-                                              {"bytes_written", summary.bytes_written},
-                                              {"seconds", summary.seconds},
-                                              {"non_finite", summary.non_finite},
-                                              {"overflows", overflows_json(summary)}}
-                           .dump());
+    print_result(command, nlohmann::ordered_json{{"output", output},
+                                                 {"tensors", summary.tensors},
+                                                 {"bytes_read", summary.bytes_read},
+                                                 {"bytes_written", summary.bytes_written},
+                                                 {"seconds", summary.seconds},
+                                                 {"non_finite", summary.non_finite},
+                                                 {"overflows", overflows_json(summary)}});
   } else {
-    fmt::print("{}: {} tensors, {} in {} ({}/s read and written)\n", output, summary.tensors,
-               format_bytes(static_cast<double>(summary.bytes_written)), format_seconds(summary.seconds), format_bytes(rate));
+    print("{}: {} tensors, {} in {} ({}/s read and written)\n", output, summary.tensors,
+          format_bytes(static_cast<double>(summary.bytes_written)), format_seconds(summary.seconds), format_bytes(rate));
   }
-}
-
-void add_threads_option(CLI::App& command) {
-  command.add_option_function<int>(
-      "--threads", [](int count) { set_thread_count(count); }, "threads to use (default: all cores)");
 }
 
 }  // namespace taskvec::cli

@@ -3,6 +3,8 @@
 #include "taskvec/core/error.h"
 #include "taskvec/edit/executors/execute.h"
 
+#include <nlohmann/json.hpp>
+
 #include <CLI/CLI.hpp>
 
 #include <string>
@@ -16,13 +18,26 @@ struct Differs {};
 /// What a search ends with that found no point to satisfy the constraints: exit code 3.
 struct Infeasible {};
 
+/// The one form of --json: {"taskvec": version, "command": .., what identifies the result (`about`), "result": ..} on stdout.
+/// @throws Error{Io}
+void print_result(std::string_view command, const nlohmann::ordered_json& result, const nlohmann::ordered_json& about = {});
+
+/// The same of a failure: {"taskvec": .., "command": .., "error": {"message": .., "exit_code": ..}}.
+void print_error(std::string_view command, const std::string& message, int exit_code);
+
+/// -q, --json and --threads for the commands that lack them, so that all have them.
+void add_common_options(CLI::App& app);
+
+/// `--seed N`, which CLI11 alone would let wrap around below zero.
+void add_seed_option(CLI::App& command, uint64_t& seed, const std::string& what);
+
 /// Opens `-s name=path` sources. @throws Error{InvalidArgument} with an example of the right form
 edit::Bindings open_sources(const std::vector<std::string>& texts);
 
 /// `--set name=number`
 edit::CoefficientValues parse_coefficients(const std::vector<std::string>& texts);
 
-/// `--dtype D`. @throws Error{InvalidArgument} naming some
+/// `--dtype D`, in any case, as safetensors, numpy or others call it. @throws Error{InvalidArgument} naming some
 Dtype parse_dtype_option(const std::string& text);
 
 /// @param sources  everything that was given with -s, also what the expression does not use
@@ -30,13 +45,11 @@ Dtype parse_dtype_option(const std::string& text);
 void check_output(const std::string& output, bool force, const edit::Bindings& sources);
 
 /// What edit::run() did: a line (or JSON) on stdout, and print_warnings().
-void print_summary(const edit::Summary& summary, const std::string& output, bool json, bool saturated = false);
+void print_summary(std::string_view command, const edit::Summary& summary, const std::string& output, bool json,
+                   bool saturated = false);
 
 /// On stderr: elements that are not finite, and the first tensors of which some overflowed.
 /// @param saturated  the overflowed ones were clamped
 void print_warnings(const edit::Summary& summary, bool saturated);
-
-/// Adds `--threads N` and applies it.
-void add_threads_option(CLI::App& command);
 
 }  // namespace taskvec::cli

@@ -1,15 +1,20 @@
+#include "cli/arguments.h"
 #include "cli/commands.h"
 #include "cli/common.h"
+#include "cli/help.h"
+#include "taskvec/core/console.h"
 #include "taskvec/core/error.h"
+#include "taskvec/core/printable.h"
 #include "taskvec/core/version.h"
 
-#include <fmt/format.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <csignal>
-#include <cstdio>
+#include <new>
+#include <string>
 #include <string_view>
+#include <vector>
 
 namespace {
 
@@ -34,40 +39,67 @@ void on_bus_error(int) {
   ::_exit(1);
 }
 
-/// @throws Error{InvalidArgument} where the first argument is neither an option nor a command
-void check_command(const CLI::App& app, const char* first) {
-  if (first == nullptr || *first == '-') return;
-  std::vector<std::string> names;
-  for (const auto* command : app.get_subcommands([](const CLI::App*) { return true; })) names.push_back(command->get_name());
-  if (std::find(names.begin(), names.end(), first) == names.end())
-    taskvec::fail(taskvec::ErrorCode::InvalidArgument, "no such command: '{}'{}; `taskvec --help` lists them", first,
-                  taskvec::did_you_mean(first, names));
+/// Tells an error to people and, where --json was asked for, to programs.
+int report(const std::vector<std::string>& words, const std::string& message, int status) {
+  taskvec::write_message("error: " + taskvec::printable(message) + "\n");
+  if (std::find(words.begin(), words.end(), "--json") == words.end()) return status;
+  try {
+    taskvec::cli::print_error(words.size() > 1 ? words[1] : "", message, status);
+    taskvec::flush_output();
+  } catch (const taskvec::Error&) {
+    return 1;
+  }
+  return status;
+}
+
+int run(CLI::App& app, const std::vector<std::string>& words, std::vector<char*> argv) {
+  try {
+    try {
+      taskvec::cli::hand_over(app, argv.data());
+      taskvec::cli::check_command(app, words);
+      taskvec::cli::run(app, static_cast<int>(argv.size()) - 1, argv.data());
+    } catch (const CLI::CallForHelp&) {
+      const auto commands = app.get_subcommands();
+      taskvec::write_output(taskvec::cli::help(commands.empty() ? app : *commands.front()));
+    } catch (const CLI::CallForVersion&) {
+      taskvec::print("taskvec {}\n", taskvec::version());
+    } catch (const CLI::ParseError& error) {
+      return report(words, taskvec::cli::message_of(error, app), 2);
+    } catch (const taskvec::cli::Differs&) {
+      taskvec::flush_output();
+      return 1;
+    } catch (const taskvec::cli::Infeasible&) {
+      taskvec::flush_output();
+      return 3;
+    }
+    taskvec::flush_output();
+    return 0;
+  } catch (const taskvec::Error& error) {
+    return report(words, error.what(), exit_code(error.code()));
+  } catch (const std::bad_alloc&) {
+    return report(words, "out of memory; use fewer --threads or a smaller --batch, or a machine with more", 1);
+  } catch (const std::exception& error) {
+    return report(words, error.what(), 1);
+  }
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
+  taskvec::open_console();
   std::signal(SIGBUS, on_bus_error);
   CLI::App app(kDescription, "taskvec");
-  app.set_version_flag("--version", std::string(taskvec::version()));
+  app.set_version_flag("--version,-V", std::string(taskvec::version()), "print the version");
   app.require_subcommand(1);
   taskvec::cli::add_commands(app);
-  try {
-    taskvec::cli::hand_over(app, argv);
-    check_command(app, argv[1]);
-    taskvec::cli::run(app, argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : 2;
-  } catch (const taskvec::cli::Differs&) {
-    return 1;
-  } catch (const taskvec::cli::Infeasible&) {
-    return 3;
-  } catch (const taskvec::Error& error) {
-    fmt::print(stderr, "error: {}\n", error.what());
-    return exit_code(error.code());
-  } catch (const std::exception& error) {
-    fmt::print(stderr, "error: {}\n", error.what());
-    return 1;
-  }
-  return 0;
+  taskvec::cli::add_common_options(app);
+
+  std::vector<std::string> words = taskvec::cli::normalised(argc, argv);
+  if (words.size() > 2)
+    for (const auto* command : app.get_subcommands([&](const CLI::App* command) { return command->get_name() == words[1]; }))
+      taskvec::cli::protect_expressions(*command, words);
+  std::vector<char*> pointers;
+  for (std::string& word : words) pointers.push_back(word.data());
+  pointers.push_back(nullptr);
+  return run(app, words, pointers);
 }

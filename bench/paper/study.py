@@ -51,7 +51,7 @@ class Study:
         done = subprocess.run([self.program, *map(str, words), "--json"], stdout=subprocess.PIPE, text=True)
         if done.returncode not in (0, 3):  # 3: no point satisfies the constraint
             raise SystemExit(f"{' '.join(map(str, words))}: exit status {done.returncode}")
-        return json.loads(done.stdout)
+        return json.loads(done.stdout)["result"]
 
     def models(self, way):
         """The fine-tuned models by task, and their base."""

@@ -1,4 +1,5 @@
 #include "cli/common.h"
+#include "taskvec/core/console.h"
 #include "taskvec/core/files/paths.h"
 #include "taskvec/demo/demo.h"
 
@@ -19,9 +20,9 @@ void run(Arguments& arguments) {
   arguments.options.output = arguments.output;
   const auto results = demo::run_demo(arguments.quick ? demo::quick(arguments.options) : arguments.options);
   if (arguments.json) {
-    fmt::print("{}\n", results.dump());
+    print_result("demo", results);
   } else {
-    fmt::print("\n{}\n{}: results.json, pictures (*.png), models/\n", demo::summary(results), arguments.output);
+    print("\n{}\n{}: results.json, pictures (*.png), models/\n", demo::summary(results), arguments.output);
   }
 }
 
@@ -30,7 +31,7 @@ void run(Arguments& arguments) {
 void add_demo_command(CLI::App& app) {
   auto* command =
       app.add_subcommand("demo",
-                         "The whole idea in some minutes: fine-tune, then negate, add and patch\n\n"
+                         "The whole idea: fine-tune, then forget, add and patch\n\n"
                          "  taskvec demo --quick    one task, in half a minute\n"
                          "  taskvec demo            five tasks, in some minutes\n\n"
                          "Starts from assets/pocket-clip and writes models, figures (results.json) and pictures to demo/.\n");
@@ -49,9 +50,8 @@ void add_demo_command(CLI::App& app) {
   command->add_option("--patch-keep", options.patch_keep, "likewise, of a patch")->capture_default_str();
   command->add_option("--val-limit", options.val_limit, "images a task that coefficients are chosen on")->capture_default_str();
   command->add_option("--test-limit", options.test_limit, "images a task that the figures are of")->capture_default_str();
-  command->add_option("--seed", options.seed, "of the fine-tuning")->capture_default_str();
+  add_seed_option(*command, options.seed, "of the fine-tuning");
   command->add_flag("--json", arguments->json, "results.json on stdout");
-  add_threads_option(*command);
   command->callback([=] { run(*arguments); });
 }
 

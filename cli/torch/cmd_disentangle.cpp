@@ -1,6 +1,7 @@
 #include "cli/common.h"
 #include "cli/torch/model_argument.h"
 #include "taskvec/analysis/disentanglement.h"
+#include "taskvec/core/console.h"
 #include "taskvec/core/error.h"
 #include "taskvec/core/files/atomic_file.h"
 #include "taskvec/core/progress.h"
@@ -119,7 +120,7 @@ void run_disentangle(Arguments& arguments) {
   if (!arguments.output.empty())
     write_file_atomically(std::filesystem::path(arguments.output) / "disentanglement.json", all.dump(1) + "\n");
   if (arguments.json) {
-    fmt::print("{}\n", all.dump());
+    print_result("disentangle", all);
   } else {
     table.print();
   }
@@ -130,7 +131,7 @@ void run_disentangle(Arguments& arguments) {
 void add_disentangle_command(CLI::App& app) {
   auto* command = app.add_subcommand(
       "disentangle",
-      "How much two task vectors disturb each other: maps of the disentanglement error\n\n"
+      "How much two task vectors disturb each other\n\n"
       "  taskvec disentangle -m assets/pocket-clip -s a=runs/mnist -s b=runs/clothes -t mnist -t fashion-mnist -o xi\n\n"
       "At (a, b) the error counts the answers on the first task that adding b times the second vector changes, and the other "
       "way\n"
@@ -157,7 +158,6 @@ void add_disentangle_command(CLI::App& app) {
   add_cache_option(*command, arguments->cache);
   add_device_option(*command, arguments->device);
   command->add_flag("--json", arguments->json, "the maps as JSON");
-  add_threads_option(*command);
   command->callback([=] { run_disentangle(*arguments); });
 }
 

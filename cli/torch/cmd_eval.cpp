@@ -1,5 +1,6 @@
 #include "cli/common.h"
 #include "cli/torch/model_argument.h"
+#include "taskvec/core/console.h"
 #include "taskvec/core/files/atomic_file.h"
 #include "taskvec/eval/linear_sweep.h"
 #include "taskvec/report/table.h"
@@ -34,7 +35,7 @@ void print_classes(const data::Task& task, const eval::TaskResult& result) {
     const eval::Accuracy& accuracy = result.per_class[c];
     table.row({task.classes[c], report::percent(accuracy.value()), interval(accuracy), std::to_string(accuracy.n)});
   }
-  fmt::print("\n");
+  print("\n");
   table.print();
 }
 
@@ -140,7 +141,7 @@ void run_eval(Arguments& arguments) {
     write_file_atomically(arguments.predictions, lines);
   }
   if (arguments.json) {
-    fmt::print("{}\n", all.dump());
+    print_result("eval", all);
     return;
   }
   table.print();
@@ -171,7 +172,6 @@ void add_eval_command(CLI::App& app) {
   command->add_flag("--force", arguments->force, "replace earlier predictions");
   command->add_flag("-v,--verbose", arguments->verbose, "every class too");
   command->add_flag("--json", arguments->json, "{\"task\": {\"accuracy\": .., \"ci95\": [low, high], \"n\": .., ..}, ..}");
-  add_threads_option(*command);
   command->callback([=] { run_eval(*arguments); });
 }
 

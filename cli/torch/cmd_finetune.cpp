@@ -1,5 +1,6 @@
 #include "cli/common.h"
 #include "cli/torch/model_argument.h"
+#include "taskvec/core/console.h"
 #include "taskvec/core/progress.h"
 #include "taskvec/train/finetune.h"
 
@@ -33,18 +34,17 @@ void run_finetune(Arguments& arguments) {
   arguments.options.learning_rate = arguments.learning_rate.value_or(times * arguments.options.learning_rate);
   const auto result = train::finetune(arguments.model, data::load_task(arguments.task), arguments.output, arguments.options);
   if (arguments.json) {
-    fmt::print("{}\n", nlohmann::ordered_json{{"output", arguments.output},
-                                              {"steps", result.steps},
-                                              {"final_loss", result.final_loss},
-                                              {"seconds", result.seconds},
-                                              {"already_done", result.already_done}}
-                           .dump());
+    print_result("finetune", nlohmann::ordered_json{{"output", arguments.output},
+                                                    {"steps", result.steps},
+                                                    {"final_loss", result.final_loss},
+                                                    {"seconds", result.seconds},
+                                                    {"already_done", result.already_done}});
   } else if (result.already_done) {
-    fmt::print("{}: done already ({} steps, loss {:.4f}); --force trains it anew\n", arguments.output, result.steps,
-               result.final_loss);
-  } else if (!arguments.options.quiet) {
-    fmt::print("{}: {} steps in {}, loss {:.4f} over the last ones\n", arguments.output, result.steps,
-               format_seconds(result.seconds), result.final_loss);
+    print("{}: done already ({} steps, loss {:.4f}); --force trains it anew\n", arguments.output, result.steps,
+          result.final_loss);
+  } else {
+    print("{}: {} steps in {}, loss {:.4f} over the last ones\n", arguments.output, result.steps, format_seconds(result.seconds),
+          result.final_loss);
   }
 }
 
@@ -53,7 +53,7 @@ void run_finetune(Arguments& arguments) {
 void add_finetune_command(CLI::App& app) {
   auto* command = app.add_subcommand(
       "finetune",
-      "Train the image encoder of a CLIP on a task: the other end of a task vector\n\n"
+      "Train the image encoder of a CLIP on a task\n\n"
       "  taskvec finetune -m assets/pocket-clip -t mnist -o runs/mnist\n\n"
       "The classifier on top is the model's own zero-shot head, made from the task's class names and templates and kept frozen,\n"
       "so that the result differs from the model in the image encoder alone. The output is a complete model folder; a run that "
@@ -101,16 +101,14 @@ void add_finetune_command(CLI::App& app) {
   command->add_option("--clip", options.clip, "largest norm of the gradient; 0: any")->capture_default_str();
   command->add_option("--label-smoothing", options.label_smoothing, "share of the target spread over all classes")
       ->capture_default_str();
-  command->add_option("--seed", options.seed, "of the order of the images")->capture_default_str();
+  add_seed_option(*command, options.seed, "of the order of the images");
   command->add_option("--save-steps", options.save_steps, "also keep OUTPUT/checkpoints/step-N every N steps; 0: none")
       ->capture_default_str();
   command->add_option("--resume-every", options.resume_every, "steps between the points that a killed run goes on from")
       ->capture_default_str();
   add_device_option(*command, options.device);
   command->add_flag("--force", options.force, "train anew over an earlier run in OUTPUT");
-  command->add_flag("-q,--quiet", options.quiet, "no progress, no summary");
   command->add_flag("--json", arguments->json, "the summary as JSON");
-  add_threads_option(*command);
   command->callback([=] { run_finetune(*arguments); });
 }
 

@@ -2,6 +2,7 @@
 #include "cli/torch/model_argument.h"
 #include "taskvec/analysis/modes.h"
 #include "taskvec/bridge/device.h"
+#include "taskvec/core/console.h"
 #include "taskvec/core/error.h"
 #include "taskvec/eval/task_vectors.h"
 #include "taskvec/report/table.h"
@@ -66,7 +67,7 @@ void print_layers(const std::vector<std::pair<std::string, eval::TaskVectorGeome
     for (const double norm : part.norms) cells.push_back(number(norm));
     norms.row(cells);
   }
-  fmt::print("\n");
+  print("\n");
   norms.print();
   if (names.size() < 2) return;
   head = {"cosine"};
@@ -79,7 +80,7 @@ void print_layers(const std::vector<std::pair<std::string, eval::TaskVectorGeome
       for (size_t j = i + 1; j < names.size(); ++j) cells.push_back(number(part.cosines[i][j]));
     cosines.row(cells);
   }
-  fmt::print("\n");
+  print("\n");
   cosines.print();
 }
 
@@ -107,7 +108,7 @@ ordered_json compare(const Arguments& arguments, const models::ClipModel& base, 
                               {"cka", result.cka}};
   }
   if (!arguments.json) {
-    fmt::print("\n");
+    print("\n");
     table.print();
   }
   return json;
@@ -142,7 +143,7 @@ void run_geometry(const Arguments& arguments) {
     print_layers(layers);
   }
   if (!tasks.empty()) json["modes"] = compare(arguments, base, vectors, tasks);
-  if (arguments.json) fmt::print("{}\n", json.dump());
+  if (arguments.json) print_result("geometry", json);
 }
 
 }  // namespace
@@ -150,7 +151,7 @@ void run_geometry(const Arguments& arguments) {
 void add_geometry_command(CLI::App& app) {
   auto* command = app.add_subcommand(
       "geometry",
-      "Task vectors of image encoders: norms and cosines, layer by layer, and what they lose in the tangent space\n\n"
+      "Norms and cosines of task vectors, layer by layer\n\n"
       "  taskvec geometry -m assets/pocket-clip -s mnist=runs/mnist -s clothes=runs/clothes -t mnist -t fashion-mnist\n\n"
       "With -t each vector is evaluated on its task as it is and linearised: the non-linear advantage is the share of what\n"
       "lies above chance that is lost, CKA how alike the two networks' features are.\n");
@@ -162,7 +163,6 @@ void add_geometry_command(CLI::App& app) {
   add_split_option(*command, arguments->split);
   add_pass_options(*command, arguments->options);
   command->add_flag("--json", arguments->json, "the figures as JSON");
-  add_threads_option(*command);
   command->callback([=] { run_geometry(*arguments); });
 }
 

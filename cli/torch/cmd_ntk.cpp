@@ -2,6 +2,7 @@
 #include "cli/torch/model_argument.h"
 #include "taskvec/analysis/kernel.h"
 #include "taskvec/bridge/device.h"
+#include "taskvec/core/console.h"
 #include "taskvec/core/error.h"
 #include "taskvec/core/files/atomic_file.h"
 #include "taskvec/core/glob.h"
@@ -156,7 +157,7 @@ void run_ntk(const Arguments& arguments) {
     json.erase("gram");
   }
   if (arguments.json) {
-    fmt::print("{}\n", json.dump());
+    print_result("ntk", json);
   } else {
     table.print();
   }
@@ -167,7 +168,7 @@ void run_ntk(const Arguments& arguments) {
 void add_ntk_command(CLI::App& app) {
   auto* command = app.add_subcommand(
       "ntk",
-      "The neural tangent kernel of an image encoder on tasks: spectrum, where eigenfunctions live, what it predicts\n\n"
+      "The tangent kernel of an image encoder on tasks\n\n"
       "  taskvec ntk -m assets/pocket-clip -t mnist -t glyphs -o ntk\n\n"
       "Weights change a network's outputs through the kernel's eigenfunctions. Where those of one task have no energy on "
       "another,\n"
@@ -182,14 +183,13 @@ void add_ntk_command(CLI::App& app) {
   add_split_option(*command, arguments->split);
   command->add_option("--ridge", arguments->ridge, "of kernel regression, in means of the kernel's diagonal")
       ->capture_default_str();
-  command->add_option("--seed", arguments->seed, "of the output coordinates")->capture_default_str();
+  add_seed_option(*command, arguments->seed, "of the output coordinates");
   command->add_option("--memory", arguments->memory, "for gradients, e.g. 4G")
       ->transform(CLI::AsSizeValue(true))
       ->default_str("1G");
   command->add_flag("--float64", arguments->float64, "compute in float64");
   command->add_option("-o,--output", arguments->output, "a folder for ntk.json, with the kernel, and two pictures");
   command->add_flag("--json", arguments->json, "the figures as JSON");
-  add_threads_option(*command);
   command->callback([=] { run_ntk(*arguments); });
 }
 

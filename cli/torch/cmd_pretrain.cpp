@@ -9,6 +9,7 @@ namespace {
 struct Arguments {
   std::string task = "glyphs", output;
   train::PretrainOptions options;
+  bool json = false;
 };
 
 }  // namespace
@@ -16,7 +17,7 @@ struct Arguments {
 void add_pretrain_command(CLI::App& app) {
   auto* command = app.add_subcommand(
       "pretrain",
-      "Train the pocket CLIP from scratch: how assets/pocket-clip was made\n\n"
+      "Train the pocket CLIP from scratch\n\n"
       "  taskvec pretrain -o runs/pocket-clip\n\n"
       "28 x 28 pixels, patch 7, image encoder 4 x 128, text encoder 2 x 64, and a tokenizer of its own learned from\n"
       "the class names. Images are rendered glyphs under random affine and elastic maps; each is told from all the\n"
@@ -34,11 +35,13 @@ void add_pretrain_command(CLI::App& app) {
   command->add_option("--merges", options.merges, "merges of the tokenizer")->capture_default_str();
   command->add_option("--train-images", options.train_images, "at most so many images; 0: all")->capture_default_str();
   command->add_option("--augment", options.augment, "strength of the random maps; 0: none")->capture_default_str();
-  command->add_option("--seed", options.seed, "of the weights, the order of the images and their maps")->capture_default_str();
+  add_seed_option(*command, options.seed, "of the weights, the order of the images and their maps");
   command->add_flag("--force", options.force, "train anew over an earlier run in OUTPUT");
-  add_threads_option(*command);
-  command->callback(
-      [=] { train::pretrain(train::pocket_config(), data::load_task(arguments->task), arguments->output, arguments->options); });
+  command->add_flag("--json", arguments->json, "what was written as JSON");
+  command->callback([=] {
+    train::pretrain(train::pocket_config(), data::load_task(arguments->task), arguments->output, arguments->options);
+    if (arguments->json) print_result("pretrain", {{"output", arguments->output}, {"steps", arguments->options.steps}});
+  });
 }
 
 }  // namespace taskvec::cli

@@ -1,5 +1,6 @@
 #include "cli/common.h"
 #include "cli/torch/model_argument.h"
+#include "taskvec/core/console.h"
 #include "taskvec/core/error.h"
 #include "taskvec/core/progress.h"
 #include "taskvec/eval/convex.h"
@@ -140,15 +141,15 @@ void run_solve(const Arguments& arguments, eval::EditedClip& model, eval::Edited
     json["val"] = sweep->metrics(solution.coefficients);
     for (const auto& [name, value] : test) json["test"][name] = value.to_json();
     for (const auto& [name, value] : test_reference) json["base_test"][name] = value.to_json();
-    fmt::print("{}\n", json.dump());
+    print_result("search", json);
     return;
   }
   report::Table table({"coefficient", "value"});
   for (size_t k = 0; k < solution.coefficients.size(); ++k)
     table.row({model.coefficients()[k], fmt::format("{:.4f}", solution.coefficients[k])});
   table.print();
-  fmt::print("\nloss on val {:.4f}, {:.4f} with all at 0; at most {:.1e} above the least\n\n", solution.loss,
-             solution.loss_at_zero, solution.gap);
+  print("\nloss on val {:.4f}, {:.4f} with all at 0; at most {:.1e} above the least\n\n", solution.loss, solution.loss_at_zero,
+        solution.gap);
   print_test(tasks, test_reference, test);
 }
 
@@ -190,7 +191,7 @@ void run_search(const Arguments& arguments) {
     test_reference = eval::evaluate_all(evaluator, reference.apply(), tasks, data::Split::Test);
   }
   if (arguments.json) {
-    fmt::print("{}\n", to_json(options, result, found.reference, test, test_reference).dump());
+    print_result("search", to_json(options, result, found.reference, test, test_reference));
   } else {
     print_trials(options, result, tasks);
     std::string at;
@@ -198,10 +199,10 @@ void run_search(const Arguments& arguments) {
       at += fmt::format("{}{} = {}", a ? ", " : "", options.axes[a].name, report::coefficient(chosen.coefficients[a]));
     }
     if (result.best) {
-      fmt::print("\n{}: {} (chosen on val; on test:)\n", options.goal.text(), at);
+      print("\n{}: {} (chosen on val; on test:)\n", options.goal.text(), at);
       print_test(tasks, test_reference, test);
     } else {
-      fmt::print("\nno point satisfies the constraints; the nearest is {}\n", at);
+      print("\nno point satisfies the constraints; the nearest is {}\n", at);
     }
   }
   if (!result.best) throw Infeasible{};
@@ -212,7 +213,7 @@ void run_search(const Arguments& arguments) {
 void add_search_command(CLI::App& app) {
   auto* command = app.add_subcommand(
       "search",
-      "Find the coefficients of an expression on validation splits, then test once\n\n"
+      "Find coefficients on validation splits, test once\n\n"
       "  taskvec search 'base - $a*(ft - base)' -s base=assets/pocket-clip -s ft=runs/mnist \\\n"
       "    --grid a=0:1:0.05 --minimize mnist --subject-to 'glyphs >= 0.95*base' -o runs/forget-mnist\n\n"
       "Metrics are accuracies, named after tasks; a goal may be a mean: --maximize 'mean(mnist, fashion-mnist)'. In constraints\n"
@@ -237,7 +238,6 @@ void add_search_command(CLI::App& app) {
   add_cache_option(*command, arguments->cache);
   add_device_option(*command, arguments->device);
   command->add_flag("--json", arguments->json, "the result as JSON");
-  add_threads_option(*command);
   command->callback([=] { run_search(*arguments); });
 }
 

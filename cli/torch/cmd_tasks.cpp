@@ -1,4 +1,5 @@
 #include "cli/common.h"
+#include "taskvec/core/console.h"
 #include "taskvec/data/fonts.h"
 #include "taskvec/data/task.h"
 #include "taskvec/report/table.h"
@@ -19,7 +20,7 @@ struct Arguments {
 
 void run_tasks(const Arguments& arguments) {
   if (!arguments.scan_fonts.empty()) {
-    fmt::print("{}", data::scan_fonts(arguments.scan_fonts));
+    print("{}", data::scan_fonts(arguments.scan_fonts));
     return;
   }
   report::Table table({"task", "classes", "here", "what"},
@@ -36,11 +37,11 @@ void run_tasks(const Arguments& arguments) {
         {"templates", task.templates},     {"metric", task.metric},      {"available", lack.empty()}, {"missing", lack}};
   }
   if (arguments.json) {
-    fmt::print("{}\n", all.dump(1));
+    print_result("tasks", all);
     return;
   }
   table.print();
-  for (const std::string& line : missing) fmt::print("{}\n", line);
+  for (const std::string& line : missing) print("{}\n", line);
 }
 
 }  // namespace

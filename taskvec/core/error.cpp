@@ -1,5 +1,7 @@
 #include "taskvec/core/error.h"
 
+#include "taskvec/core/printable.h"
+
 #include <algorithm>
 #include <vector>
 
@@ -22,16 +24,14 @@ size_t edit_distance(std::string_view a, std::string_view b) {
 
 constexpr size_t kLongestMessage = size_t{1} << 14;
 
-std::string printable(std::string message) {
-  if (message.size() > kLongestMessage) message.replace(kLongestMessage, std::string::npos, " ...");
-  for (char& c : message)
-    if (const auto byte = static_cast<unsigned char>(c); (byte < ' ' && c != '\n' && c != '\t') || byte == 0x7F) c = '?';
-  return message;
+std::string message_of(std::string text) {
+  if (text.size() > kLongestMessage) text.replace(kLongestMessage, std::string::npos, " ...");
+  return printable(text);
 }
 
 }  // namespace
 
-Error::Error(ErrorCode code, std::string message) : std::runtime_error(printable(std::move(message))), code_(code) {}
+Error::Error(ErrorCode code, std::string message) : std::runtime_error(message_of(std::move(message))), code_(code) {}
 
 std::string nearest(std::string_view name, std::span<const std::string> candidates) {
   // A misspelling changes two letters or a third of a word; names longer than this are not worth the quadratic time.

@@ -15,8 +15,7 @@ enum class ErrorCode { InvalidArgument, Format, Io, NotFound, Unsupported, Numer
 
 /// The only exception that taskvec throws on purpose.
 /// Messages read: what is wrong: file, tensor, expected ..., got ...; a likely cause or the fix. They quote names from files,
-/// which may hold anything: control characters become '?', so that none ends the message or speaks to a terminal, and it has an
-/// end.
+/// which may hold anything: they are printable(), so that none ends the message or speaks to a terminal, and it has an end.
 class Error : public std::runtime_error {
  public:
   Error(ErrorCode code, std::string message);

@@ -1,12 +1,14 @@
 #include "taskvec/core/progress.h"
 
+#include "taskvec/core/console.h"
+#include "taskvec/core/printable.h"
+
 #include <fmt/format.h>
 #include <unistd.h>
 
 #include <array>
 #include <atomic>
 #include <cmath>
-#include <cstdio>
 #include <cstdlib>
 #include <mutex>
 #include <string_view>
@@ -18,7 +20,7 @@ using Clock = std::chrono::steady_clock;
 
 bool wanted() {
   const char* value = std::getenv("TASKVEC_PROGRESS");
-  return value == nullptr || std::string_view(value) != "0";
+  return !is_quiet() && (value == nullptr || std::string_view(value) != "0");
 }
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
@@ -56,7 +58,7 @@ Progress::Progress(std::string label, int64_t total, std::string unit) : state_(
 }
 
 Progress::~Progress() {
-  if (state_->printed && state_->terminal) std::fputs("\r\033[K", stderr);  // the line has served its time
+  if (state_->printed && state_->terminal) write_message("\r\033[K");  // the line has served its time
 }
 
 void Progress::add(int64_t done) {
@@ -69,8 +71,7 @@ void Progress::add(int64_t done) {
   if (!lock.owns_lock() || now < state.next_print) return;
   state.next_print = now + (state.terminal ? 0.2 : 10.0);
   state.printed = true;
-  fmt::print(stderr, "{}{}{}", state.terminal ? "\r\033[K" : "", state.line(now), state.terminal ? "" : "\n");
-  std::fflush(stderr);
+  write_message(fmt::format("{}{}{}", state.terminal ? "\r\033[K" : "", printable(state.line(now)), state.terminal ? "" : "\n"));
 }
 
 void Progress::note(std::string text) {

@@ -1,5 +1,6 @@
 #include "taskvec/demo/demo.h"
 
+#include "taskvec/core/console.h"
 #include "taskvec/core/error.h"
 #include "taskvec/core/files/atomic_file.h"
 #include "taskvec/core/progress.h"
@@ -24,7 +25,7 @@ class Clock {
 };
 
 void say(const std::string& line) {
-  fmt::print(stderr, "{}\n", line);
+  note("{}", line);
   std::fflush(stderr);
 }
 

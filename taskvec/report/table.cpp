@@ -1,13 +1,14 @@
 #include "taskvec/report/table.h"
 
+#include "taskvec/core/console.h"
 #include "taskvec/core/error.h"
 #include "taskvec/report/text_width.h"
 
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 #include <numeric>
 
 namespace taskvec::report {
@@ -63,53 +64,84 @@ Table& Table::rule() {
   return *this;
 }
 
-std::vector<int> Table::widths(int limit) const {
+std::vector<int> Table::natural_widths() const {
   std::vector<int> widths;
   for (const std::string& cell : head_) widths.push_back(text_width(cell));
   for (const Row& row : rows_) {
     for (size_t i = 0; i < row.cells.size(); ++i) widths[i] = std::max(widths[i], text_width(row.cells[i]));
   }
-  const auto total = [&] { return std::accumulate(widths.begin(), widths.end(), kGap * (static_cast<int>(widths.size()) - 1)); };
-  // Words can lose their ends, numbers should not: left-aligned columns give way first.
-  for (const bool words_only : {true, false}) {
-    while (total() > limit) {
-      size_t widest = widths.size();
-      for (size_t i = 0; i < widths.size(); ++i) {
-        if (words_only && align_[i] == Align::Right) continue;
-        if (widths[i] > (words_only ? 2 * kNarrowest : kNarrowest) && (widest == widths.size() || widths[i] > widths[widest]))
-          widest = i;
-      }
-      if (widest == widths.size()) break;
-      --widths[widest];
-    }
-  }
   return widths;
 }
 
-std::string Table::text(int width, bool ansi) const {
-  const bool any_strong = std::any_of(rows_.begin(), rows_.end(), [](const Row& row) { return row.kind == Kind::Strong; });
-  const auto columns = widths(any_strong ? width - 2 : width);
-  const int total = std::accumulate(columns.begin(), columns.end(), kGap * (static_cast<int>(columns.size()) - 1));
+std::string Table::block(const std::vector<size_t>& columns, int width, bool ansi) const {
+  const std::vector<int> natural = natural_widths();
+  std::vector<int> widths;
+  std::vector<Align> align;
+  for (const size_t column : columns) {
+    widths.push_back(natural[column]);
+    align.push_back(align_[column]);
+  }
+  const auto total = [&] { return std::accumulate(widths.begin(), widths.end(), kGap * (static_cast<int>(widths.size()) - 1)); };
+  // Words can lose their ends, numbers must not.
+  while (total() > width) {
+    size_t widest = widths.size();
+    for (size_t i = 0; i < widths.size(); ++i)
+      if (align[i] == Align::Left && widths[i] > kNarrowest && (widest == widths.size() || widths[i] > widths[widest]))
+        widest = i;
+    if (widest == widths.size()) break;
+    --widths[widest];
+  }
+  const auto of = [&](const std::vector<std::string>& cells) {
+    std::vector<std::string> some;
+    for (const size_t column : columns) some.push_back(column < cells.size() ? cells[column] : "");
+    return joined(some, widths, align);
+  };
   std::string line;
-  for (int i = 0; i < total; ++i) line += "─";
-  // A table of more columns than fit is cut at the right rather than wrapped.
-  const auto fits = [&](const std::string& text) { return shorten(text, width) + "\n"; };
+  for (int i = 0; i < total(); ++i) line += "─";
 
-  std::string out = fits(joined(head_, columns, align_)) + fits(line);
+  std::string out = of(head_) + "\n" + line + "\n";
   for (const Row& row : rows_) {
-    const std::string cells = row.kind == Kind::Rule ? line : joined(row.cells, columns, align_);
+    const std::string cells = row.kind == Kind::Rule ? line : of(row.cells);
     if (row.kind == Kind::Strong) {
-      out += ansi ? "\033[1m" + shorten(cells, width) + "\033[0m\n" : fits(cells + " *");
+      out += ansi ? "\033[1m" + cells + "\033[0m\n" : cells + " *\n";
     } else {
-      out += fits(cells);
+      out += cells + "\n";
     }
   }
   return out;
 }
 
-void Table::print() const {
-  const std::string out = text(80, ::isatty(STDOUT_FILENO) == 1);
-  std::fwrite(out.data(), 1, out.size(), stdout);
+std::string Table::text(int width, bool ansi) const {
+  if (head_.empty()) return "\n\n";
+  const bool any_strong = std::any_of(rows_.begin(), rows_.end(), [](const Row& row) { return row.kind == Kind::Strong; });
+  const int room = any_strong ? width - 2 : width;
+  const std::vector<int> natural = natural_widths();
+  // As narrow as a column can be.
+  const auto least = [&](size_t column) {
+    return align_[column] == Align::Left ? std::min(natural[column], 2 * kNarrowest) : natural[column];
+  };
+  // The first column says what a row is: it stands in front of every block.
+  std::string out;
+  for (size_t next = 1; next < head_.size() || next == 1;) {
+    std::vector<size_t> columns{0};
+    int used = least(0);
+    for (; next < head_.size() && (columns.size() == 1 || used + kGap + least(next) <= room); ++next) {
+      used += kGap + least(next);
+      columns.push_back(next);
+    }
+    out += (out.empty() ? "" : "\n") + block(columns, room, ansi);
+    if (head_.size() == 1) break;
+  }
+  return out;
+}
+
+void Table::print() const { write_output(text(output_width(), ::isatty(STDOUT_FILENO) == 1)); }
+
+int output_width() {
+  constexpr int kUnlimited = 1 << 20, kLeast = 40;
+  if (::isatty(STDOUT_FILENO) != 1) return kUnlimited;
+  winsize size{};
+  return ::ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? std::max<int>(size.ws_col, kLeast) : 80;
 }
 
 std::string percent(double fraction, int digits) {

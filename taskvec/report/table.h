@@ -8,8 +8,9 @@ namespace taskvec::report {
 
 enum class Align { Left, Right };
 
-/// A text table for people: columns as wide as their cells, two spaces between them, a rule under the head, never wider than
-/// asked. Where the cells are too wide, the widest left-aligned columns are shortened with an ellipsis first, then any.
+/// A text table for people: columns as wide as their cells, two spaces between them, a rule under the head. Where that is wider
+/// than asked, left-aligned columns (words) are shortened with an ellipsis; where that is not enough, the columns are set in
+/// blocks below each other, each behind the first column. Numbers are never cut.
 class Table {
  public:
   /// @param align  per column; default: the first column left, the others (numbers) right
@@ -26,7 +27,7 @@ class Table {
   /// @param width  in columns of a terminal
   /// @param ansi   escape sequences allowed
   std::string text(int width = 80, bool ansi = false) const;
-  /// To stdout, bold only when that is a terminal.
+  /// To stdout: as wide as the terminal, with no limit elsewhere; bold only on a terminal.
   void print() const;
 
  private:
@@ -35,12 +36,16 @@ class Table {
     Kind kind;
     std::vector<std::string> cells;
   };
-  std::vector<int> widths(int limit) const;
+  std::vector<int> natural_widths() const;
+  std::string block(const std::vector<size_t>& columns, int width, bool ansi) const;
 
   std::vector<std::string> head_;
   std::vector<Align> align_;
   std::vector<Row> rows_;
 };
+
+/// Columns that stdout has: the terminal's, or very many where it is none.
+int output_width();
 
 /// "81.3 %" for 0.813; "-" for NaN.
 std::string percent(double fraction, int digits = 1);

@@ -1,12 +1,9 @@
 #include "taskvec/formats/writer.h"
+#include "tests/cli/program.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/wait.h>
 
-#include <array>
-#include <cstdio>
-#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -16,18 +13,13 @@ namespace {
 
 namespace fs = std::filesystem;
 using testing::HasSubstr;
-
-struct Outcome {
-  int status;
-  std::string output;  ///< stdout and stderr together
-};
+using testing_cli::Outcome;
 
 /// The program as a user runs it, on two tiny checkpoints `a` and `b`.
-class CommandLine : public testing::Test {
+class CommandLine : public testing_cli::Program {
  protected:
   void SetUp() override {
-    std::string pattern = (fs::temp_directory_path() / "cli_test.XXXXXX").string();
-    folder_ = ::mkdtemp(pattern.data());
+    Program::SetUp();
     for (const float value : {1.0F, 2.0F}) {
       formats::OutputLayout layout;
       layout.tensors = {{"x.weight", {Dtype::F32, {2}}, 0}};
@@ -36,20 +28,6 @@ class CommandLine : public testing::Test {
       writer.commit();
     }
   }
-  void TearDown() override { fs::remove_all(folder_); }
-
-  Outcome run(const std::string& arguments) const {
-    const std::string command = "cd " + folder_.string() + " && " TASKVEC_PROGRAM " " + arguments + " 2>&1";
-    FILE* pipe = ::popen(command.c_str(), "r");
-    Outcome outcome{-1, ""};
-    if (pipe == nullptr) return outcome;
-    std::array<char, 4096> buffer;
-    for (size_t n = 0; (n = std::fread(buffer.data(), 1, buffer.size(), pipe)) > 0;) outcome.output.append(buffer.data(), n);
-    outcome.status = WEXITSTATUS(::pclose(pipe));
-    return outcome;
-  }
-
-  fs::path folder_;
 };
 
 TEST_F(CommandLine, EditInspectDiffAndReproduce) {

@@ -36,7 +36,7 @@ def mnist():
 
 
 def class_names():
-    return json.loads(taskvec("tasks", "mnist", "--json").stdout)["mnist"]["classes"]
+    return json.loads(taskvec("tasks", "mnist", "--json").stdout)["result"]["mnist"]["classes"]
 
 
 def transformers_predictions(folder):

@@ -86,7 +86,7 @@ def check_written_by_numpy(folder, base, taus):
         tensors[f"{name}.indices"], tensors[f"{name}.values"] = kept, tau.astype(np.float32).ravel()[kept]
         described.append({"name": name, "dtype": "F32", "shape": tau.shape})
     taskvec("edit", "base", "-s", f"base={folder / 'base.safetensors'}", "-o", folder / "copy.safetensors")
-    inspected = json.loads(taskvec("inspect", "--json", folder / "copy.safetensors").stdout)
+    inspected = json.loads(taskvec("inspect", "--json", folder / "copy.safetensors").stdout)["result"]
     fingerprint = json.loads(inspected["metadata"]["taskvec.sources"])[0]["fingerprint"]
     ends = {"taskvec.delta.base": json.dumps({"path": "base", "fingerprint": fingerprint}),
             "taskvec.delta.finetuned": json.dumps({"path": "ft", "fingerprint": "unknown"})}

@@ -55,7 +55,7 @@ def check(what, file, expected):
 
 
 def metadata(file):
-    return json.loads(taskvec("inspect", "--json", file).stdout)["metadata"]
+    return json.loads(taskvec("inspect", "--json", file).stdout)["result"]["metadata"]
 
 
 def refused(what, file, *words):

@@ -47,6 +47,19 @@ TEST(Table, WordsGiveWayBeforeNumbers) {
             "latin capital…   greek capital…   99.9 %\n");
 }
 
+TEST(Table, NumbersAreNeverCutButSetInBlocks) {
+  Table table({"cosine", "a, b", "a, c", "a, d"});
+  table.row({"layer 0", "-0.123", "0.456", "0.789"});
+  EXPECT_EQ(table.text(24),
+            "cosine     a, b   a, c\n"
+            "──────────────────────\n"
+            "layer 0  -0.123  0.456\n"
+            "\n"
+            "cosine    a, d\n"
+            "──────────────\n"
+            "layer 0  0.789\n");
+}
+
 TEST(Table, EscapesAndLineBreaksDoNotReachTheTerminal) {
   Table table({"x"});
   table.row({"a\nb\033[31m\xFF"});
@@ -69,9 +82,9 @@ TEST(Table, Errors) {
 }
 
 RC_GTEST_PROP(TableProperty, NeverWiderThanAsked, (const std::vector<std::vector<std::string>>& rows, bool strong)) {
-  const auto width = *rc::gen::inRange(10, 100);
+  const auto width = *rc::gen::inRange(16, 100);
   const auto columns = *rc::gen::inRange<size_t>(1, 20);
-  Table table(std::vector<std::string>(columns, "a longer head"));
+  Table table(std::vector<std::string>(columns, "a longer head"), std::vector<Align>(columns, Align::Left));
   for (auto row : rows) {
     row.resize(std::min(row.size(), columns));
     strong ? table.strong_row(row) : table.row(row);

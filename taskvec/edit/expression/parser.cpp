@@ -27,6 +27,45 @@ std::string with_caret(std::string_view text, size_t position) {
   return fmt::format("  {}\n  {}^", line, std::string(column, ' '));
 }
 
+/// What to say to a function that there is not: the way to write it, where there is one.
+std::string no_function(std::string_view name) {
+  struct Method {
+    std::string_view name, instead;
+  };
+  constexpr std::string_view kNone = "";
+  constexpr Method kMethods[] = {{"linear", "write the weighted sum, as in 0.5*a + 0.5*b"},
+                                 {"task_arithmetic", "write the sum, as in base + 0.3*(a - base) + 0.3*(b - base)"},
+                                 {"lerp", "it is interpolate(a, b, t)"},
+                                 {"passthrough", "write the source's name"},
+                                 {"ties", kNone},
+                                 {"dare", kNone},
+                                 {"dare_ties", kNone},
+                                 {"dare_linear", kNone},
+                                 {"della", kNone},
+                                 {"della_linear", kNone},
+                                 {"slerp", kNone},
+                                 {"nuslerp", kNone},
+                                 {"multislerp", kNone},
+                                 {"breadcrumbs", kNone},
+                                 {"breadcrumbs_ties", kNone},
+                                 {"model_stock", kNone},
+                                 {"karcher", kNone},
+                                 {"sce", kNone},
+                                 {"arcee_fusion", kNone},
+                                 {"nearswap", kNone}};
+  for (const Method& method : kMethods) {
+    if (method.name != name) continue;
+    return method.instead.empty()
+               ? fmt::format(
+                     "{} is a merge method that expressions do not have; they have + - * /, interpolate(a, b, t) and "
+                     "@ \"pattern\", e.g. base + 0.3*(a - base) + 0.3*(b - base)",
+                     name)
+               : fmt::format("{} is no function here: {}", name, method.instead);
+  }
+  const std::array<std::string, 1> known = {"interpolate"};
+  return fmt::format("'{}' is no function; there is interpolate(a, b, t){}", name, did_you_mean(name, known));
+}
+
 /// Recursive descent:
 ///     sum := term (('+' | '-') term)*          term := product ('@' '!'? string)*
 ///     product := unary (('*' | '/') unary)*    unary := ('-' | '+') unary | primary
@@ -38,10 +77,8 @@ class Parser {
   Expr parse_all() {
     Expr result = parse_sum();
     if (peek() != '\0' || at_ < text_.size()) {
-      const char c = peek();
-      if (c == ')') error_here("')' without '('");
-      const bool operand = c == '(' || c == '$' || c == '.' || std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_';
-      error_here(operand ? "expected an operator; products are written with *, as in 0.4*ft" : "expected an operator: + - * / @");
+      if (peek() == ')') error_here("')' without '('");
+      error_here("expected an operator: + - * / @");
     }
     if (!result.node().weights) fail(ErrorCode::InvalidArgument, "the expression has no source: '{}' is only a number", text_);
     return result;
@@ -119,6 +156,9 @@ class Parser {
         const Expr right = parse_unary();
         left = build(position, [&] { return left / right; });
       } else {
+        const char c = peek();
+        if (c == '(' || c == '$' || c == '.' || c == '_' || std::isalnum(static_cast<unsigned char>(c)) != 0)
+          error_here("expected an operator; products are written with *, as in 0.4*(ft - base)");
         return left;
       }
     }
@@ -153,10 +193,7 @@ class Parser {
     const std::string_view name = parse_name();
     if (name.empty()) error_here("expected a source, a number, a $coefficient or '('");
     if (peek() != '(') return source(std::string(name));
-    if (name != "interpolate") {
-      const std::array<std::string, 1> known = {"interpolate"};
-      error_at(position, fmt::format("'{}' is no function; there is interpolate(a, b, t){}", name, did_you_mean(name, known)));
-    }
+    if (name != "interpolate") error_at(position, no_function(name));
     return parse_interpolate(position);
   }
 
