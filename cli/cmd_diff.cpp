@@ -2,6 +2,7 @@
 #include "cli/common.h"
 #include "taskvec/core/console.h"
 #include "taskvec/edit/compare.h"
+#include "taskvec/edit/sources/match_sources.h"
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -67,10 +68,16 @@ void add_diff_command(CLI::App& app) {
   auto json = std::make_shared<bool>(false), quiet = std::make_shared<bool>(false);
   command->add_option("A", paths->first, "the first checkpoint, e.g. the base")->required();
   command->add_option("B", paths->second, "the second one, e.g. a fine-tune of it")->required();
+  auto vocabulary = std::make_shared<edit::Vocabulary>(edit::Vocabulary::Same);
+  add_vocabulary_option(*command, *vocabulary);
   command->add_flag("--json", *json, "one JSON object on stdout");
   command->add_flag("-q,--quiet", *quiet, "nothing but the exit status");
   command->callback([=] {
-    const auto comparison = edit::compare(*formats::open(paths->first), *formats::open(paths->second));
+    const auto matched = edit::match_sources({formats::open(paths->first), formats::open(paths->second)},
+                                             {paths->first, paths->second}, /*base=*/0, *vocabulary);
+    for (const auto& line : matched.notes) note("{}", line);
+    for (const auto& line : matched.warnings) warn("{}", line);
+    const auto comparison = edit::compare(*matched.sources[0], *matched.sources[1]);
     if (*json) print_json(comparison);
     if (!*json && !*quiet) print_text(comparison);
     if (!comparison.same()) throw Differs{};

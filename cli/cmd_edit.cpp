@@ -2,7 +2,7 @@
 #include "cli/common.h"
 #include "taskvec/core/console.h"
 #include "taskvec/edit/lora_sum.h"
-#include "taskvec/edit/match_names.h"
+#include "taskvec/edit/sources/match_names.h"
 
 #include <fmt/format.h>
 
@@ -12,7 +12,7 @@ namespace taskvec::cli {
 namespace {
 
 struct Arguments {
-  std::string expression, output, dtype, map, on_overflow = "report";
+  std::string expression, output, dtype, map, on_overflow = "report", mode = "auto";
   std::vector<std::string> sources, coefficients;
   edit::PlanOptions options;
   bool dry_run = false, force = false, json = false, as_lora = false;
@@ -25,6 +25,7 @@ edit::OnOverflow parse_on_overflow(const std::string& text) {
 
 void run_edit(Arguments& arguments) {
   arguments.options.on_overflow = parse_on_overflow(arguments.on_overflow);
+  if (arguments.mode != "auto") arguments.options.mode = arguments.mode == "linear" ? edit::Mode::Linear : edit::Mode::Standard;
   arguments.options.coefficients = parse_coefficients(arguments.coefficients);
   if (!arguments.dtype.empty()) arguments.options.dtype = parse_dtype_option(arguments.dtype);
   if (arguments.expression.ends_with(".yml") || arguments.expression.ends_with(".yaml"))
@@ -37,6 +38,7 @@ void run_edit(Arguments& arguments) {
     for (const auto& [source, map] : edit::match_names(expression, sources, arguments.options.base, arguments.map))
       note("source '{}' is read with the name map {}", source, map);
   const auto plan = edit::plan(expression, sources, arguments.options);
+  for (const auto& line : plan.notes) note("{}", line);
   if (arguments.dry_run) {
     if (arguments.json) {
       print_result("edit", {{"plan", edit::describe(plan)}, {"warnings", plan.warnings}});
@@ -73,6 +75,7 @@ void add_edit_command(CLI::App& app) {
   command->add_option("--base", arguments->options.base,
                       "source of config, tokenizer and non-float tensors (default: the first that is a model)");
   command->add_option("--map", arguments->map, "bring sources under the base's names: auto, or a name map such as openai-clip");
+  add_vocabulary_option(*command, arguments->options.vocabulary);
   command->add_flag("--allow-missing", arguments->options.allow_missing, "copy tensors that some sources lack");
   command->add_flag("--allow-differing-integers", arguments->options.allow_differing_integers,
                     "take non-float tensors from the base");
@@ -80,6 +83,10 @@ void add_edit_command(CLI::App& app) {
       ->add_option("--on-overflow", arguments->on_overflow,
                    "elements too large for the output's dtype: report, error or saturate")
       ->check(CLI::IsMember({"report", "error", "saturate"}));
+  command
+      ->add_option("--mode", arguments->mode,
+                   "what a sum of ordinary models and models of a tangent space is meant as: standard or linear")
+      ->check(CLI::IsMember({"auto", "standard", "linear"}));
   command->add_flag("--any-base", arguments->options.any_base, "add task vectors also to a model that is not their base");
   command->add_flag("--as-lora", arguments->as_lora, "write a sum of LoRA adapters as an adapter, ranks concatenated");
   command->add_flag("--dry-run", arguments->dry_run, "check everything and print the plan; write nothing");

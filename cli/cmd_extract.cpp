@@ -58,7 +58,10 @@ void run_extract(Arguments& arguments) {
   options.dtype = parse_dtype_option(arguments.dtype);
   const edit::Bindings sources{{"base", formats::open(arguments.base)}, {"ft", formats::open(arguments.finetuned)}};
   check_output(arguments.output, arguments.force, sources);
+  if (arguments.lossless && options.vocabulary != edit::Vocabulary::Same)
+    fail(ErrorCode::InvalidArgument, "--lossless stores every row of the fine-tune; it goes without --vocab");
   const auto summary = edit::extract(sources.at("base"), sources.at("ft"), options, arguments.output);
+  for (const auto& line : summary.notes) note("{}", line);
   arguments.json ? print_json(arguments, summary) : print_text(arguments, summary);
 }
 
@@ -92,6 +95,7 @@ void add_extract_command(CLI::App& app) {
   sparse->excludes(sign)->excludes(rank)->excludes(lossless);
   sign->excludes(rank)->excludes(lossless);
   rank->excludes(lossless);
+  add_vocabulary_option(*command, arguments->options.vocabulary);
   command->add_flag("--allow-differing-integers", arguments->options.allow_differing_integers,
                     "leave tensors that are no floats as they are in the base");
   command->add_flag("--force", arguments->force, "replace an existing output");

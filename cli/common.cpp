@@ -69,6 +69,14 @@ void add_common_options(CLI::App& app) {
   }
 }
 
+void add_vocabulary_option(CLI::App& command, edit::Vocabulary& vocabulary) {
+  command
+      .add_option_function<std::string>(
+          "--vocab", [&vocabulary](const std::string& text) { vocabulary = edit::parse_vocabulary(text); },
+          "where sources have different numbers of tokens: common, the rows that all have; base, the base's; pad, the largest's")
+      ->type_name("RULE");
+}
+
 void add_seed_option(CLI::App& command, uint64_t& seed, const std::string& what) {
   command
       .add_option_function<std::string>(
@@ -106,7 +114,13 @@ edit::CoefficientValues parse_coefficients(const std::vector<std::string>& texts
 }
 
 void print_warnings(const edit::Summary& summary, bool saturated) {
-  if (summary.non_finite > 0) warn("{} elements of the output are NaN or infinite", summary.non_finite);
+  for (size_t i = 0; i < summary.non_finite_tensors.size() && i < kTensorsShown; ++i) {
+    const auto& [tensor, total, given] = summary.non_finite_tensors[i];
+    warn("{} elements of '{}' are NaN or infinite: {}", total, tensor,
+         given == total ? "they are in a source" : fmt::format("{} became so here, {} are in a source", total - given, given));
+  }
+  if (summary.non_finite_tensors.size() > kTensorsShown)
+    warn("so are elements of {} more tensors, {} in all", summary.non_finite_tensors.size() - kTensorsShown, summary.non_finite);
   for (size_t i = 0; i < summary.overflows.size() && i < kTensorsShown; ++i) {
     const auto& [tensor, dtype, count] = summary.overflows[i];
     warn("{} elements of '{}' were too large for {} and {}", count, tensor, name(dtype),

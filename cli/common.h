@@ -28,6 +28,9 @@ void print_error(std::string_view command, const std::string& message, int exit_
 /// -q, --json and --threads for the commands that lack them, so that all have them.
 void add_common_options(CLI::App& app);
 
+/// `--vocab common|base|pad`: embeddings of different numbers of tokens.
+void add_vocabulary_option(CLI::App& command, edit::Vocabulary& vocabulary);
+
 /// `--seed N`, which CLI11 alone would let wrap around below zero.
 void add_seed_option(CLI::App& command, uint64_t& seed, const std::string& what);
 

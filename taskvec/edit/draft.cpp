@@ -1,5 +1,9 @@
 #include "taskvec/edit/draft.h"
 
+#include "taskvec/edit/sources/align.h"
+#include "taskvec/edit/sources/match_sources.h"
+#include "taskvec/edit/sources/model_config.h"
+
 #include "taskvec/core/error.h"
 #include "taskvec/core/parallel.h"
 #include "taskvec/formats/delta/delta.h"
@@ -24,6 +28,13 @@ class Drafter {
     plan_.source_names = draft_.reducer.sources();
     bind(bindings);
     choose_base();
+    std::vector<std::string> labels;
+    for (size_t source = 0; source < plan_.sources.size(); ++source) labels.push_back(label(source));
+    Matched matched = match_sources(std::move(plan_.sources), labels, plan_.base, options.vocabulary);
+    plan_.sources = std::move(matched.sources);
+    plan_.notes = std::move(matched.notes);
+    plan_.unties = matched.unties;
+    plan_.warnings.insert(plan_.warnings.end(), matched.warnings.begin(), matched.warnings.end());
     check_patterns();
   }
 
@@ -37,6 +48,10 @@ class Drafter {
     if (copied_ > 0)
       plan_.warnings.push_back(
           fmt::format("{} tensors are not in every source and are copied, e.g. '{}'", copied_, first_copied_));
+    if (constants_ > 0)
+      plan_.notes.push_back(
+          fmt::format("{} constant tensors are not in every source and are taken from where they are, e.g. '{}'", constants_,
+                      first_constant_));
     compare_integers();
     return std::move(draft_);
   }
@@ -113,6 +128,11 @@ class Drafter {
   [[noreturn]] void fail_no_model(const std::string& tensor, size_t has) const {
     std::vector<std::string> names;
     for (const auto& entry : manifest(plan_.base).tensors) names.push_back(entry.name);
+    if (const TensorEntry* embedding = tied_embedding(*plan_.sources[plan_.base], *manifest(has).find(tensor)))
+      fail(ErrorCode::InvalidArgument,
+           "task vector {} changes '{}', which {} ties to '{}' (tie_word_embeddings in config.json): it cannot change the one "
+           "alone",
+           label(has), tensor, label(plan_.base), embedding->name);
     fail(ErrorCode::InvalidArgument, "task vector {} changes tensor '{}', which no model of the expression has, {} neither{}",
          label(has), tensor, label(plan_.base), did_you_mean(tensor, names));
   }
@@ -149,7 +169,8 @@ class Drafter {
     }
     const size_t from = donor.value_or(plan_.base);  // a tensor that nobody has is not asked for: then the base has it
     const TensorEntry& model = *manifest(from).find(name);
-    if (lacking && !options_.allow_missing) fail_missing(name, from, *lacking);
+    const bool constant = is_constant_buffer(model);
+    if (lacking && !options_.allow_missing && !constant) fail_missing(name, from, *lacking);
 
     TensorPlan tensor{.name = name, .info = model.info, .shard = from == plan_.base ? model.file : 0, .terms = {}};
     const bool arithmetic = is_float(model.info.dtype);
@@ -158,7 +179,9 @@ class Drafter {
            name, plan_.source_names[plan_.base]);
     for (size_t s = 0; s < plan_.sources.size(); ++s)
       if (const auto* entry = manifest(s).find(name); entry != nullptr && key.participants[s]) check_same(model, from, *entry, s);
-    if (lacking) {
+    if (lacking && constant) {
+      if (constants_++ == 0) first_constant_ = name;
+    } else if (lacking) {
       if (copied_++ == 0) first_copied_ = name;
     }
     if (arithmetic && options_.dtype) tensor.info.dtype = *options_.dtype;
@@ -180,6 +203,17 @@ class Drafter {
   void check_same(const TensorEntry& a, size_t source_a, const TensorEntry& b, size_t source_b) const {
     const bool both_float = is_float(a.info.dtype) && is_float(b.info.dtype);
     if (!both_float && options_.allow_differing_integers && !is_float(a.info.dtype) && !is_float(b.info.dtype)) return;
+    if (is_vocabulary(a.name) && both_float && a.info.shape.size() == b.info.shape.size() && a.info.shape.size() <= 2 &&
+        !a.info.shape.empty() && a.info.shape[0] != b.info.shape[0] &&
+        std::equal(a.info.shape.begin() + 1, a.info.shape.end(), b.info.shape.begin() + 1))
+      fail(ErrorCode::InvalidArgument,
+           "tensor '{}' has {} rows in {} and {} in {}: {} tokens were added or padded. --vocab common edits the rows that both "
+           "have and "
+           "drops the rest; --vocab base keeps the base's number of rows, --vocab pad the larger, with the rows of the one that "
+           "has them; "
+           "or leave the tensor out: (EXPR) @ !\"{}\" + {} @ \"{}\"",
+           a.name, a.info.shape[0], label(source_a), b.info.shape[0], label(source_b),
+           std::abs(a.info.shape[0] - b.info.shape[0]), a.name, plan_.source_names[plan_.base], a.name);
     if (a.info.shape != b.info.shape)
       fail(ErrorCode::InvalidArgument, "tensor '{}' has shape {} in {} and {} in {}", a.name, taskvec::to_string(a.info.shape),
            label(source_a), taskvec::to_string(b.info.shape), label(source_b));
@@ -224,8 +258,8 @@ class Drafter {
   std::optional<size_t> first_model_;  // none where every source is a task vector
   std::unordered_map<std::string, Key> keys_;
   std::unordered_set<std::string> added_;
-  int64_t copied_ = 0;
-  std::string first_copied_;
+  int64_t copied_ = 0, constants_ = 0;
+  std::string first_copied_, first_constant_;
 };
 
 }  // namespace

@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 
 namespace taskvec::edit {
@@ -25,13 +26,27 @@ Plan plan(const Expr& expr, const Bindings& bindings, const PlanOptions& options
   Draft made = draft(expr, bindings, options);
   const auto weights = coefficients(made, options.coefficients);
   set_terms(made, weights);
+  made.plan.tangent_origin = tangent_origin(made.plan.sources, made.plan.source_names, options.mode);
+  if (!made.plan.tangent_origin.empty())
+    made.plan.notes.push_back(
+        "the result is a point of its sources' tangent space, as its metadata say: evaluate it with taskvec; as an "
+        "ordinary network it scores otherwise");
   for (size_t i = 0; i < weights.size(); ++i) {
     double sum = 0;
     for (size_t s = 0; s < weights[i].size(); ++s)
       if (!made.plan.sources[s]->manifest().delta) sum += weights[i][s];
-    if (std::abs(sum) > 1e-12) continue;
-    made.plan.warnings.push_back(fmt::format("the coefficients of tensor '{}' sum to 0: the result is a task vector, not a model",
-                                             made.plan.tensors[made.first_named[i]].name));
+    const std::string& tensor = made.plan.tensors[made.first_named[i]].name;
+    if (std::abs(sum - 1) <= 1e-9) continue;
+    if (std::abs(sum) <= 1e-9) {
+      made.plan.warnings.push_back(
+          fmt::format("the coefficients of tensor '{}' sum to 0: the result is a task vector, not a model", tensor));
+    } else {
+      made.plan.warnings.push_back(
+          fmt::format("the coefficients of tensor '{}' sum to {:.6g}, so that weights are that many times as large; a model and "
+                      "task vectors sum to 1, "
+                      "as in base + 0.3*(ft - base)",
+                      tensor, sum));
+    }
     break;
   }
   return std::move(made.plan);

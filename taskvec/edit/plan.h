@@ -1,6 +1,8 @@
 #pragma once
 
 #include "taskvec/edit/expression/expr.h"
+#include "taskvec/edit/sources/tangent_space.h"
+#include "taskvec/edit/sources/vocabulary.h"
 #include "taskvec/formats/writer.h"
 
 #include <optional>
@@ -23,6 +25,8 @@ struct PlanOptions {
   std::string base{};  ///< source that non-float tensors, metadata and sidecars come from; default: the first that is a model
   bool allow_differing_integers = false;  ///< take non-float tensors from the base even where sources differ
   bool allow_missing = false;             ///< a tensor that only some sources have is copied from the first that has it
+  Vocabulary vocabulary = Vocabulary::Same;
+  Mode mode = Mode::Auto;  ///< what the result is meant as where sources were trained in a tangent space
   OnOverflow on_overflow = OnOverflow::Report;
   bool any_base = false;  ///< task vectors from files may be added to another model than the one they were made from
 };
@@ -49,15 +53,20 @@ struct Plan {
   size_t base = 0;  ///< index of the base in `sources`
   std::vector<TensorPlan> tensors;
   std::vector<std::string> warnings;
+  bool unties = false;             ///< the base's output layer was the embedding and is no longer
+  std::string tangent_origin;      ///< fingerprint of θ0 where the result is a point of its tangent space
+  std::vector<std::string> notes;  ///< what was done to bring the sources together
 
   int64_t bytes_read() const;
   int64_t bytes_written() const;
 };
 
-/// Makes every check: unknown sources and coefficients (nearest name), names, shapes and dtypes across sources, non-float tensors
-/// that differ, patterns that match nothing, tensors left without a source, expressions that are no weights (warning when the
-/// models' coefficients of a tensor sum to 0). Tensors that a task vector (Manifest::delta) lacks are zero there; those that no
-/// model has are an error as soon as a model takes part.
+/// Brings the sources under the base's names and shapes (sources/: prefixes of all names, output layers that are tied to the
+/// embedding, constant buffers, the number of tokens), then makes every check: two architectures, unknown sources and
+/// coefficients (nearest name), names, shapes and dtypes across sources, non-float tensors that differ, patterns that match
+/// nothing, tensors left without a source, expressions that are no weights (warning when the models' coefficients of a tensor sum
+/// to neither 0 nor 1). Tensors that a task vector (Manifest::delta) lacks are zero there; those that no model has are an error
+/// as soon as a model takes part.
 /// @throws Error naming file, tensor, expected and actual.
 Plan plan(const Expr& expr, const Bindings& bindings, const PlanOptions& options = {});
 

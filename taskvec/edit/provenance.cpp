@@ -54,6 +54,8 @@ std::map<std::string, std::string> provenance(const Plan& plan, const std::vecto
   nlohmann::ordered_json options{{"allow_missing", plan.options.allow_missing},
                                  {"allow_differing_integers", plan.options.allow_differing_integers}};
   if (plan.options.dtype) options["dtype"] = name(*plan.options.dtype);
+  if (plan.options.mode != Mode::Auto) options["mode"] = plan.options.mode == Mode::Linear ? "linear" : "standard";
+  if (plan.options.vocabulary != Vocabulary::Same) options["vocab"] = name(plan.options.vocabulary);
   if (plan.options.on_overflow == OnOverflow::Saturate) options["on_overflow"] = "saturate";  // the others write the same bytes
 
   std::map<std::string, std::string> metadata = plan.sources[plan.base]->manifest().metadata;
@@ -61,6 +63,10 @@ std::map<std::string, std::string> provenance(const Plan& plan, const std::vecto
   metadata.emplace("format", "pt");
   // Paths may hold any bytes; what is no UTF-8 is replaced rather than refused.
   const auto dump = [](const auto& value) { return value.dump(-1, ' ', false, json::error_handler_t::replace); };
+  if (!plan.tangent_origin.empty()) {
+    metadata[kModeKey] = kLinear;
+    metadata[kOriginKey] = plan.tangent_origin;
+  }
   metadata["taskvec.expression"] = plan.expression;
   metadata["taskvec.coefficients"] = dump(json(plan.options.coefficients));
   metadata[kSourcesKey] = dump(sources);
@@ -89,6 +95,11 @@ Recorded read_provenance(const formats::Checkpoint& checkpoint) {
   recorded.options.allow_differing_integers = flag("allow_differing_integers");
   if (options.contains("on_overflow") && options["on_overflow"] == "saturate")
     recorded.options.on_overflow = OnOverflow::Saturate;
+  if (options.contains("mode")) recorded.options.mode = options["mode"] == "linear" ? Mode::Linear : Mode::Standard;
+  if (options.contains("vocab")) {
+    if (!options["vocab"].is_string()) reader.refuse("its vocab is no text");
+    recorded.options.vocabulary = parse_vocabulary(options["vocab"].get<std::string>());
+  }
   if (options.contains("dtype")) {
     if (options["dtype"].is_string()) recorded.options.dtype = parse_dtype(options["dtype"].get<std::string>());
     if (!recorded.options.dtype) reader.refuse(fmt::format("its dtype is {}", options["dtype"].dump()));

@@ -80,6 +80,7 @@ Mode parse_mode(std::string_view text) {
 std::optional<bridge::Params> linear_origin(const EditedClip& model, Mode mode, const std::filesystem::path& given) {
   if (mode == Mode::Standard) return std::nullopt;
   const edit::Plan& plan = model.layout();
+  if (mode == Mode::Auto) edit::tangent_origin(plan.sources, plan.source_names, edit::Mode::Auto);  // says where they do not fit
   const auto wanted = wanted_origin(plan);
   if (!wanted && mode == Mode::Auto && given.empty()) return std::nullopt;
   const CheckpointPointer origin =

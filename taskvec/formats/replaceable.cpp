@@ -1,10 +1,16 @@
 #include "taskvec/formats/replaceable.h"
 
 #include "taskvec/core/error.h"
+#include "taskvec/core/files/atomic_file.h"
+#include "taskvec/core/fingerprint.h"
+#include "taskvec/formats/bounded_json.h"
 #include "taskvec/formats/sidecars.h"
+#include "taskvec/formats/writer.h"
 
 #include <algorithm>
 #include <array>
+#include <map>
+#include <optional>
 
 namespace taskvec::formats {
 namespace {
@@ -67,8 +73,32 @@ void check_not_a_source(const fs::path& output, const Checkpoint& source, const 
     refuse("lies in the source's folder");
 }
 
+/// What the weights in a folder say was written beside them: name -> fingerprint; nothing where they do not say.
+std::optional<std::map<std::string, std::string>> written_files(const fs::path& folder) {
+  try {
+    const auto checkpoint = open(folder);
+    const auto& metadata = checkpoint->manifest().metadata;
+    const auto found = metadata.find(kFilesKey);
+    if (found == metadata.end()) return std::nullopt;
+    const auto json = parse_bounded_json(found->second);
+    std::map<std::string, std::string> files;
+    if (json.is_object())
+      for (const auto& [name, value] : json.items())
+        if (value.is_string()) files[name] = value.get<std::string>();
+    return files;
+  } catch (const Error&) {
+    return std::nullopt;
+  }
+}
+
 std::vector<std::string> foreign_entries(const fs::path& folder) {
   std::vector<std::string> foreign;
+  const auto written = written_files(folder);
+  const auto is_written = [&](const fs::path& file) {
+    if (!written) return is_sidecar_name(file);  // of an earlier version
+    const auto found = written->find(file.filename().string());
+    return found != written->end() && fingerprint(read_file(file)) == found->second;
+  };
   bool weights = false;
   for (const auto& entry : fs::directory_iterator(folder)) {
     const std::string name = entry.path().filename().string();
@@ -78,7 +108,7 @@ std::vector<std::string> foreign_entries(const fs::path& folder) {
     weights |= model;
     // run.json and logs belong to a run, which `finetune` alone replaces.
     const bool own = model || (regular && name == "model.safetensors.index.json") ||
-                     (regular && name != "run.json" && !is_weights(entry.path()) && is_sidecar_name(entry.path()));
+                     (regular && name != "run.json" && !is_weights(entry.path()) && is_written(entry.path()));
     if (!own) foreign.push_back(name);
   }
   std::sort(foreign.begin(), foreign.end());

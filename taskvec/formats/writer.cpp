@@ -2,6 +2,7 @@
 
 #include "taskvec/core/error.h"
 #include "taskvec/core/files/atomic_file.h"
+#include "taskvec/core/fingerprint.h"
 #include "taskvec/formats/output_format.h"
 #include "taskvec/formats/replaceable.h"
 
@@ -112,7 +113,23 @@ CheckpointWriter::CheckpointWriter(const fs::path& path, OutputLayout layout) : 
     state.places.push_back({shard, state.shards[shard].tensors.size()});
     state.shards[shard].tensors.push_back(tensor);
   }
-  if (!lone) state.folder.emplace(path);
+  std::vector<std::pair<std::string, std::string>> configs;  // name, updated text
+  if (!lone) {
+    state.folder.emplace(path);
+    nlohmann::ordered_json files = nlohmann::ordered_json::object();
+    for (const auto& sidecar : state.layout.sidecars) {
+      const std::string name = sidecar.filename().string();
+      std::string text = read_file(sidecar);
+      const bool is_config = name == "config.json";
+      if (is_config) text = updated_config(std::move(text), state.layout.weights);
+      files[name] = taskvec::fingerprint(text);
+      if (is_config) configs.emplace_back(name, std::move(text));
+    }
+    for (const auto& [name, bytes] : state.layout.contents) files[name] = taskvec::fingerprint(bytes);
+    const auto own = state.layout.metadata.lower_bound("taskvec.");
+    if (own != state.layout.metadata.end() && own->first.starts_with("taskvec."))
+      state.layout.metadata[kFilesKey] = files.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  }
   for (int i = 0; i < shards; ++i) {
     auto& shard = state.shards[static_cast<size_t>(i)];
     shard.path = lone ? path : state.folder->path() / shard_name(i, shards);
@@ -121,7 +138,9 @@ CheckpointWriter::CheckpointWriter(const fs::path& path, OutputLayout layout) : 
     write_texts(shard.layout, *shard.file);
   }
   if (lone) return;
-  for (const auto& sidecar : state.layout.sidecars) taskvec::copy_file(sidecar, state.folder->path() / sidecar.filename());
+  for (const auto& sidecar : state.layout.sidecars)
+    if (sidecar.filename() != "config.json") taskvec::copy_file(sidecar, state.folder->path() / sidecar.filename());
+  for (const auto& [name, text] : configs) write_file_atomically(state.folder->path() / name, text);
   for (const auto& [name, bytes] : state.layout.contents)
     write_file_atomically(state.folder->path() / name, {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
   if (shards > 1) write_file_atomically(state.folder->path() / "model.safetensors.index.json", make_index(state.layout, shards));

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "taskvec/formats/checkpoint.h"
+#include "taskvec/formats/config_update.h"
 
 #include <memory>
 #include <optional>
@@ -28,12 +29,17 @@ struct OutputLayout {
   std::map<std::string, std::string> metadata;  ///< written into every shard; a .npz has it in its comment, a .npy not at all
   std::map<std::string, std::string> native_metadata;  ///< as in Manifest; only a .gguf takes it
   std::vector<std::filesystem::path> sidecars;         ///< copied into the output folder; a lone file has none
+  WrittenWeights weights{};                            ///< what a config.json among the sidecars has to say
   std::optional<Output> output;                        ///< default: by the path's extension
   std::vector<std::pair<std::string, std::span<const std::byte>>> contents{};  ///< files written into it: name, bytes
 };
 
+/// {"config.json": fingerprint, ...}: the files beside the weights that were written with them.
+inline constexpr const char* kFilesKey = "taskvec.files";
+
 /// Writes a lone file (.safetensors, .gguf version 3, .npz, .npy), or a Hugging Face folder (model.safetensors, or
-/// model-00001-of-0000N.safetensors and an index when the layout has several shards) with the sidecars.
+/// model-00001-of-0000N.safetensors and an index when the layout has several shards) with the sidecars, whose names and
+/// fingerprints are in the metadata (kFilesKey) where the metadata are taskvec's: what --force may replace.
 /// Nothing appears under `path` before commit(); a writer that is destroyed without it leaves nothing.
 /// Threads: tensor() spans may be filled from any threads, each by one at a time.
 class CheckpointWriter {

@@ -19,6 +19,13 @@ using Wide = std::array<double, kBlock>;
 
 std::span<std::byte> bytes_of(Wide& values, size_t n) { return std::as_writable_bytes(std::span(values.data(), n)); }
 
+/// Whether element i of an addend is NaN or infinite.
+bool any_non_finite(std::span<const Addend> addends, size_t i) {
+  return std::any_of(addends.begin(), addends.end(), [&](const Addend& addend) {
+    return count_non_finite(addend.dtype, addend.data + i * static_cast<size_t>(itemsize(addend.dtype)), 1) > 0;
+  });
+}
+
 }  // namespace
 
 double largest_finite(Dtype dtype) {
@@ -51,7 +58,10 @@ NonFinite find_overflow(std::span<const Addend> addends, int64_t n, Dtype to, st
     for (size_t i = 0; i < size; ++i) {
       if (std::isfinite(narrow[i])) continue;
       ++found.total;
-      if (!std::isfinite(wide[i])) continue;
+      if (!std::isfinite(wide[i])) {
+        found.given += any_non_finite(part, i) ? 1 : 0;
+        continue;
+      }
       ++found.overflowed;
       if (!saturate) continue;
       wide[i] = std::clamp(wide[i], -largest, largest);

@@ -7,6 +7,7 @@ namespace taskvec::kernels {
 /// Elements of a weighted sum that are NaN or infinite.
 struct NonFinite {
   int64_t total = 0;
+  int64_t given = 0;       ///< those of them that are not finite in an addend, either
   int64_t overflowed = 0;  ///< those of them whose evaluation in float64 is finite: narrowing made them so
 };
 

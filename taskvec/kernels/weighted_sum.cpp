@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstring>
 
 #undef HWY_TARGET_INCLUDE
@@ -109,6 +110,49 @@ void accumulate_bf16_f64(const double* coefficients, const uint16_t* const* x, s
   accumulate_bf16(coefficients, x, addends, sum, n, first);
 }
 
+template <typename T>
+HWY_INLINE T element(const std::byte* x, size_t i) {
+  T value;
+  std::memcpy(&value, x + i * sizeof(T), sizeof(T));
+  return value;
+}
+
+/// out[i] := kept[i] where all sources hold the same bits, which are as wide as the output's.
+template <typename T>
+HWY_INLINE void keep_equal(const std::byte* const* x, size_t sources, size_t n, const std::byte* kept,
+                           std::byte* HWY_RESTRICT out) {
+  const hn::ScalableTag<T> d;
+  const size_t lanes = hn::Lanes(d);
+  const auto load = [&](const std::byte* from, size_t at)
+                        HWY_ATTR { return hn::LoadU(d, reinterpret_cast<const T*>(from + at * sizeof(T))); };
+  size_t i = 0;
+  for (; i + lanes <= n; i += lanes) {
+    const auto first = load(x[0], i);
+    auto same = hn::Eq(first, load(x[1], i));
+    for (size_t k = 2; k < sources; ++k) same = hn::And(same, hn::Eq(first, load(x[k], i)));
+    hn::StoreU(hn::IfThenElse(same, load(kept, i), load(out, i)), d, reinterpret_cast<T*>(out + i * sizeof(T)));
+  }
+  for (; i < n; ++i) {
+    const T first = element<T>(x[0], i);
+    bool same = true;
+    for (size_t k = 1; k < sources; ++k) same = same && element<T>(x[k], i) == first;
+    if (same) std::memcpy(out + i * sizeof(T), kept + i * sizeof(T), sizeof(T));
+  }
+}
+
+void keep_equal_8(const std::byte* const* x, size_t sources, size_t n, const std::byte* kept, std::byte* out) {
+  keep_equal<uint8_t>(x, sources, n, kept, out);
+}
+void keep_equal_16(const std::byte* const* x, size_t sources, size_t n, const std::byte* kept, std::byte* out) {
+  keep_equal<uint16_t>(x, sources, n, kept, out);
+}
+void keep_equal_32(const std::byte* const* x, size_t sources, size_t n, const std::byte* kept, std::byte* out) {
+  keep_equal<uint32_t>(x, sources, n, kept, out);
+}
+void keep_equal_64(const std::byte* const* x, size_t sources, size_t n, const std::byte* kept, std::byte* out) {
+  keep_equal<uint64_t>(x, sources, n, kept, out);
+}
+
 }  // namespace taskvec::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
@@ -120,6 +164,10 @@ HWY_EXPORT(accumulate_f32);
 HWY_EXPORT(accumulate_f64);
 HWY_EXPORT(accumulate_bf16_f32);
 HWY_EXPORT(accumulate_bf16_f64);
+HWY_EXPORT(keep_equal_8);
+HWY_EXPORT(keep_equal_16);
+HWY_EXPORT(keep_equal_32);
+HWY_EXPORT(keep_equal_64);
 
 constexpr size_t kTile = 4096;  // elements; sums and one decoded addend stay in the first-level cache
 
@@ -178,15 +226,58 @@ void tile(std::span<const Addend> addends, size_t begin, size_t n, Dtype to, std
           {out + begin * static_cast<size_t>(itemsize(to)), n * static_cast<size_t>(itemsize(to))});
 }
 
+constexpr size_t kMaxCompared = 64;  // sources; equal elements of more of them are computed like all others
+
+/// Whether equal elements stay what they are: the coefficients sum to 1, and all sources have one dtype.
+bool keeps_equal_elements(std::span<const Addend> addends) {
+  if (addends.size() < 2 || addends.size() > kMaxCompared) return false;
+  double sum = 0;
+  for (const Addend& addend : addends) {
+    if (addend.dtype != addends[0].dtype) return false;
+    sum += addend.coefficient;
+  }
+  return std::abs(sum - 1) <= 1e-12;
+}
+
+void keep_equal_elements(std::span<const Addend> addends, size_t begin, size_t n, Dtype to, std::byte* out) {
+  const auto from_size = static_cast<size_t>(itemsize(addends[0].dtype)), to_size = static_cast<size_t>(itemsize(to));
+  std::array<const std::byte*, kMaxCompared> x;
+  for (size_t k = 0; k < addends.size(); ++k) x[k] = addends[k].data + begin * from_size;
+  out += begin * to_size;
+  const size_t count = addends.size();
+  std::array<std::byte, kTile * sizeof(double)> converted;
+  const std::byte* kept = x[0];
+  if (addends[0].dtype != to) {
+    convert(addends[0].dtype, {x[0], n * from_size}, to, std::span(converted.data(), n * to_size));
+    kept = converted.data();
+  }
+  if (from_size != to_size) {
+    for (size_t i = 0; i < n; ++i) {
+      bool same = true;
+      for (size_t k = 1; k < count && same; ++k) same = std::memcmp(x[k] + i * from_size, x[0] + i * from_size, from_size) == 0;
+      if (same) std::memcpy(out + i * to_size, kept + i * to_size, to_size);
+    }
+    return;
+  }
+  switch (to_size) {
+    case 1: return HWY_DYNAMIC_DISPATCH(keep_equal_8)(x.data(), count, n, kept, out);
+    case 2: return HWY_DYNAMIC_DISPATCH(keep_equal_16)(x.data(), count, n, kept, out);
+    case 4: return HWY_DYNAMIC_DISPATCH(keep_equal_32)(x.data(), count, n, kept, out);
+    default: return HWY_DYNAMIC_DISPATCH(keep_equal_64)(x.data(), count, n, kept, out);
+  }
+}
+
 }  // namespace
 
 void weighted_sum(std::span<const Addend> addends, int64_t n, Dtype to, std::byte* out) {
   use_simd_level();
   bool wide = compute_dtype(to) == Dtype::F64;
   for (const Addend& addend : addends) wide = wide || compute_dtype(addend.dtype) == Dtype::F64;
+  const bool keep = keeps_equal_elements(addends);
   for (size_t begin = 0; begin < static_cast<size_t>(n); begin += kTile) {
     const size_t size = std::min(kTile, static_cast<size_t>(n) - begin);
     wide ? tile<double>(addends, begin, size, to, out) : tile<float>(addends, begin, size, to, out);
+    if (keep) keep_equal_elements(addends, begin, size, to, out);
   }
 }
 

@@ -1,7 +1,7 @@
 #include "taskvec/core/error.h"
 #include "taskvec/edit/executors/execute.h"
-#include "taskvec/edit/match_names.h"
 #include "taskvec/edit/provenance.h"
+#include "taskvec/edit/sources/match_names.h"
 #include "tests/formats/adapter.h"
 
 #include <gtest/gtest.h>

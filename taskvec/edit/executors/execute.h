@@ -11,10 +11,18 @@ struct Overflow {
   int64_t count;
 };
 
+/// NaN and infinite elements of one tensor.
+struct NonFinite {
+  std::string tensor;
+  int64_t total;
+  int64_t given;  ///< those of them that were not finite in a source, either
+};
+
 struct Summary {
   int64_t tensors = 0, bytes_read = 0, bytes_written = 0;
   double seconds = 0;
-  int64_t non_finite = 0;             ///< NaN and infinite elements of the output
+  int64_t non_finite = 0;                       ///< NaN and infinite elements of the output
+  std::vector<NonFinite> non_finite_tensors{};  ///< that have such, in order
   std::vector<Overflow> overflows{};  ///< in the order of the tensors; clamped by a plan that saturates, else among non_finite
 };
 

@@ -5,6 +5,10 @@
 #include "taskvec/edit/executors/sweep.h"
 #include "taskvec/edit/extract/delta_base.h"
 #include "taskvec/edit/provenance.h"
+#include "taskvec/edit/sources/model_config.h"
+
+#include <algorithm>
+#include <map>
 
 namespace taskvec::edit {
 namespace {
@@ -13,6 +17,22 @@ namespace fs = std::filesystem;
 
 /// Output bytes that are handed to the disk at once: large enough to cost little, small enough to keep it busy.
 constexpr uint64_t kFlushBlock = uint64_t{4} << 20;
+
+formats::WrittenWeights weights_of(const Plan& plan) {
+  formats::WrittenWeights weights;
+  std::map<Dtype, int64_t> elements;
+  for (const auto& tensor : plan.tensors) {
+    if (is_float(tensor.info.dtype)) elements[tensor.info.dtype] += std::max<int64_t>(tensor.info.numel(), 1);
+    if (plan.options.vocabulary != Vocabulary::Same && !weights.vocabulary && is_vocabulary(tensor.name) &&
+        !is_output_layer(tensor.name) && tensor.info.shape.size() == 2)
+      weights.vocabulary = tensor.info.shape[0];
+  }
+  const auto most =
+      std::max_element(elements.begin(), elements.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+  if (most != elements.end()) weights.dtype = most->first;
+  weights.untied = plan.unties;
+  return weights;
+}
 
 formats::OutputLayout layout_of(const Plan& plan, formats::Output format) {
   const bool lone_file = format != formats::Output::Folder;
@@ -27,6 +47,7 @@ formats::OutputLayout layout_of(const Plan& plan, formats::Output format) {
   layout.metadata = provenance(plan, std::vector<std::string>(plan.sources.size(), std::string(32, '0')));
   layout.native_metadata = plan.sources[plan.base]->manifest().native_metadata;
   layout.sidecars = plan.sources[plan.base]->manifest().sidecars;
+  layout.weights = weights_of(plan);
   return layout;
 }
 
@@ -59,6 +80,9 @@ Summary run(const Plan& plan, const fs::path& output, std::optional<formats::Out
   for (const auto& source : plan.sources) source->check_unchanged();
   check_delta_bases(plan, [&](size_t source) { return swept.fingerprints[source]; });
   auto overflows = overflows_of(plan, swept);
+  std::vector<NonFinite> non_finite;
+  for (const auto& [tensor, total, given] : swept.non_finite_tensors)
+    non_finite.push_back({plan.tensors[tensor].name, total, given});
   writer.patch_metadata(kSourcesKey, provenance(plan, swept.fingerprints).at(kSourcesKey));
   writer.commit();
   return {.tensors = static_cast<int64_t>(plan.tensors.size()),
@@ -66,6 +90,7 @@ Summary run(const Plan& plan, const fs::path& output, std::optional<formats::Out
           .bytes_written = plan.bytes_written(),
           .seconds = progress.seconds(),
           .non_finite = swept.non_finite,
+          .non_finite_tensors = std::move(non_finite),
           .overflows = std::move(overflows)};
 }
 

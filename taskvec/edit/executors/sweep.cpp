@@ -24,11 +24,17 @@ class Sweep {
         queue_(consume, kConsumeBytes, 2 * static_cast<size_t>(thread_count()) + 2),
         tiles_(tiles_of(plan)),
         fingerprints_(checkpoints_of(plan)),
+        non_finite_(plan.tensors.size()),
+        given_(plan.tensors.size()),
         overflowed_(plan.tensors.size()) {}
 
   SweepResult run() {
     parallel_for(static_cast<int64_t>(tiles_.size()), [&](int64_t i) { compute_tile(tiles_[static_cast<size_t>(i)]); });
-    SweepResult result{fingerprints_.finish(), non_finite_, {}};
+    SweepResult result{fingerprints_.finish(), 0, {}, {}};
+    for (size_t t = 0; t < non_finite_.size(); ++t) {
+      result.non_finite += non_finite_[t];
+      if (non_finite_[t] > 0) result.non_finite_tensors.push_back({t, non_finite_[t], given_[t]});
+    }
     for (size_t t = 0; t < overflowed_.size(); ++t)
       if (overflowed_[t] > 0) result.overflowed.emplace_back(t, overflowed_[t]);
     return result;
@@ -62,11 +68,15 @@ class Sweep {
       hashes.add(begin + done, count);
       if (tensor.is_copy) {
         compute(tensor, sources, begin + done, count, saturate, out + done * item);
-        if (is_float(tensor.info.dtype)) non_finite_ += kernels::count_non_finite(tensor.info.dtype, out + done * item, count);
+        if (!is_float(tensor.info.dtype)) continue;
+        const int64_t there = kernels::count_non_finite(tensor.info.dtype, out + done * item, count);
+        non_finite_[tile.tensor] += there;
+        given_[tile.tensor] += there;
         continue;
       }
       const auto found = compute_counted(tensor, sources, begin + done, count, saturate, out + done * item);
-      non_finite_ += found.total - (saturate ? found.overflowed : 0);
+      given_[tile.tensor] += found.given;
+      non_finite_[tile.tensor] += found.total - (saturate ? found.overflowed : 0);
       overflowed_[tile.tensor] += found.overflowed;
     }
   }
@@ -75,8 +85,8 @@ class Sweep {
   ConsumerQueue queue_;
   std::vector<Tile> tiles_;
   formats::PassingFingerprints fingerprints_;
-  std::atomic<int64_t> non_finite_{0};
-  std::vector<std::atomic<int64_t>> overflowed_;  // per output tensor
+  std::vector<std::atomic<int64_t>> non_finite_, given_;  // per output tensor
+  std::vector<std::atomic<int64_t>> overflowed_;          // per output tensor
 };
 
 }  // namespace

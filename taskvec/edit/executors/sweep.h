@@ -10,6 +10,11 @@ namespace taskvec::edit {
 struct SweepResult {
   std::vector<std::string> fingerprints;  ///< of Plan::sources
   int64_t non_finite = 0;                 ///< NaN and infinite elements of the output
+  struct NonFinite {
+    size_t tensor;
+    int64_t total, given;  ///< elements; those of them that were not finite in a source, either
+  };
+  std::vector<NonFinite> non_finite_tensors;  ///< that have such elements, in order
   /// Tensors of which elements were too large for the output's dtype, in order, with how many; a plan that saturates clamped
   /// them, otherwise they are among the non-finite ones.
   std::vector<std::pair<size_t, int64_t>> overflowed;

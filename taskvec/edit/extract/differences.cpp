@@ -1,5 +1,8 @@
 #include "taskvec/edit/extract/differences.h"
 
+#include "taskvec/edit/sources/align.h"
+#include "taskvec/edit/sources/match_sources.h"
+
 #include "taskvec/core/error.h"
 #include "taskvec/core/parallel.h"
 #include "taskvec/kernels/statistics.h"
@@ -15,13 +18,17 @@ static_assert(kBlock % 8 == 0);
 }  // namespace
 
 Differences::Differences(std::shared_ptr<const formats::Checkpoint> base, std::shared_ptr<const formats::Checkpoint> finetuned,
-                         bool allow_differing_integers) {
+                         bool allow_differing_integers, Vocabulary vocabulary) {
   plan_.source_names = {"finetuned", "base"};
   plan_.sources = {std::move(finetuned), std::move(base)};
   for (size_t s = 0; s < 2; ++s)
     if (plan_.sources[s]->manifest().delta)
       fail(ErrorCode::InvalidArgument, "{} is a task vector; a task vector is extracted from two models",
            plan_.sources[s]->path().string());
+  const std::vector<std::string> paths{plan_.sources[0]->path().string(), plan_.sources[1]->path().string()};
+  Matched matched = match_sources(std::move(plan_.sources), paths, /*base=*/1, vocabulary);
+  plan_.sources = std::move(matched.sources);
+  plan_.notes = std::move(matched.notes);
   for (const auto& entry : plan_.sources[0]->manifest().tensors) add(entry, allow_differing_integers);
   tiles_ = tiles_of(plan_);
   hashes_.emplace(checkpoints_of(plan_));
@@ -35,6 +42,11 @@ Differences::Differences(std::shared_ptr<const formats::Checkpoint> base, std::s
 void Differences::add(const formats::TensorEntry& entry, bool allow_differing_integers) {
   const std::string finetuned = plan_.sources[0]->path().string(), base = plan_.sources[1]->path().string();
   const formats::TensorEntry* other = plan_.sources[1]->manifest().find(entry.name);
+  if (is_constant_buffer(entry) && is_float(entry.info.dtype) &&
+      (other == nullptr || (other->info == entry.info && std::ranges::equal(plan_.sources[0]->tensor(entry.name).view.bytes,
+                                                                            plan_.sources[1]->tensor(entry.name).view.bytes))))
+    return;
+  if (other == nullptr && !is_float(entry.info.dtype)) return;  // a task vector holds none, the base keeps what it has
   if (other == nullptr)
     fail(ErrorCode::InvalidArgument, "tensor '{}' is in {} but not in {}, so there is no difference; --lossless stores it whole",
          entry.name, finetuned, base);

@@ -21,7 +21,7 @@ class Differences {
   /// @throws Error{InvalidArgument} naming the tensor when it is not in the base, has another shape there, is float in one only,
   /// or is no float and differs (unless `allow_differing_integers`); or when an end is itself a task vector
   Differences(std::shared_ptr<const formats::Checkpoint> base, std::shared_ptr<const formats::Checkpoint> finetuned,
-              bool allow_differing_integers);
+              bool allow_differing_integers, Vocabulary vocabulary = Vocabulary::Same);
 
   /// Sources are the fine-tuned checkpoint and the base; dtypes mean nothing.
   const Plan& plan() const { return plan_; }

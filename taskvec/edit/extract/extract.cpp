@@ -206,7 +206,8 @@ ExtractSummary extract(std::shared_ptr<const formats::Checkpoint> base, std::sha
   if (options.kind == DeltaKind::Lossless) {
     extract_lossless(extraction);
   } else {
-    const Differences differences(base, finetuned, options.allow_differing_integers);
+    const Differences differences(base, finetuned, options.allow_differing_integers, options.vocabulary);
+    summary.notes = differences.plan().notes;
     summary.tensors = static_cast<int64_t>(differences.tensors().size());
     for (const auto& tensor : differences.tensors()) summary.dense_bytes += 4 * tensor.info.numel();
     if (options.kind == DeltaKind::Dense) extract_dense(extraction, differences);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "taskvec/edit/sources/vocabulary.h"
 #include "taskvec/formats/checkpoint.h"
 #include "taskvec/formats/delta/delta.h"
 
@@ -12,7 +13,8 @@ struct ExtractOptions {
   bool random = false;       ///< sparse: keep a random share, rescaled by 1/density, rather than the largest magnitudes
   uint64_t seed = 0;         ///< of the random share, and of the random directions of a low rank
   int64_t rank = 0;          ///< rank: of the factors of every matrix, at least 1
-  bool allow_differing_integers = false;  ///< tensors that are no floats stay as they are in the base
+  bool allow_differing_integers = false;     ///< tensors that are no floats stay as they are in the base
+  Vocabulary vocabulary = Vocabulary::Same;  ///< embeddings of different numbers of tokens; not for lossless ones
 };
 
 struct ExtractSummary {
@@ -23,6 +25,7 @@ struct ExtractSummary {
   double relative_error = 0;  ///< |stored - exact| / |exact| over all elements, Euclidean norms
   double seconds = 0;
   std::string base_fingerprint, finetuned_fingerprint;
+  std::vector<std::string> notes;  ///< what was done to bring the two together
 };
 
 /// Writes the task vector finetuned - base as a file of its own (docs/deltas.md says how each kind lies there), tile by tile on

@@ -37,7 +37,15 @@ struct Extraction {
   ExtractSummary& summary;
 
   /// What delta_info() reads.
-  std::map<std::string, std::string> metadata() const { return formats::delta_metadata(info); }
+  std::map<std::string, std::string> metadata() const {
+    auto all = formats::delta_metadata(info);
+    // A difference of points of a tangent space is a vector there.
+    if (const std::string origin = tangent_origin({finetuned, base}, {"finetuned", "base"}, Mode::Auto); !origin.empty()) {
+      all[kModeKey] = kLinear;
+      all[kOriginKey] = origin;
+    }
+    return all;
+  }
   /// Puts the fingerprints into summary and metadata, and commits.
   void finish(formats::CheckpointWriter& writer, const EndFingerprints& fingerprints) const;
   void set_error(const std::vector<Measure>& measures) const;

@@ -43,6 +43,7 @@ class ObjectReader {
     auto& metadata = object_.metadata;
     metadata.emplace("pytorch.globals", globals());
     metadata.emplace("pytorch.not_tensors", std::to_string(not_tensors_));
+    if (non_persistent_ > 0) metadata.emplace("pytorch.non_persistent_buffers", fmt::format("{} left out", non_persistent_));
     if (!path.empty()) metadata.emplace("pytorch.path", fmt::format("{}", fmt::join(path, ".")));
     if (left_out.size() > kMaxListed) left_out.resize(kMaxListed, "...");
     if (!left_out.empty()) metadata.emplace("pytorch.left_out", fmt::format("{}", fmt::join(left_out, ", ")));
@@ -223,12 +224,38 @@ class ObjectReader {
   /// An nn.Module keeps its tensors in three dicts; its other attributes may hold anything, also the module around it.
   bool is_module(PickleId id) const { return attribute(id, "_parameters") != kNoValue && attribute(id, "_modules") != kNoValue; }
 
-  Pairs module_parts(PickleId id) const {
+  /// Names of buffers that state_dict() leaves out (register_buffer(..., persistent=False)).
+  std::set<std::string_view> non_persistent(PickleId module) {
+    std::set<std::string_view> names;
+    const PickleId id = attribute(module, "_non_persistent_buffers_set");
+    if (id == kNoValue) return names;
+    // A set, or what Python 2's protocol makes of one: a call of set with a list.
+    const auto& value = pickle_[id];
+    std::vector<PickleId> lists;
+    if (value.kind == PickleKind::Call && call_of(value).args != kNoValue) lists = pickle_[call_of(value).args].items;
+    if (value.kind == PickleKind::Set) lists = {id};
+    for (const PickleId list : lists) {
+      count_visits(pickle_[list].items.size(), "");
+      for (const PickleId element : pickle_[list].items)
+        if (pickle_[element].kind == PickleKind::String) names.insert(pickle_[element].text);
+    }
+    return names;
+  }
+
+  /// What its state_dict() holds.
+  Pairs module_parts(PickleId id) {
     Pairs pairs;
     for (const auto name : {"_parameters", "_buffers", "_modules"}) {
       const PickleId dict = attribute(id, name);
       if (dict == kNoValue) continue;
-      const auto parts = named_parts(dict);
+      auto parts = named_parts(dict);
+      if (name == std::string_view("_buffers")) {
+        const auto left_out = non_persistent(id);
+        const auto is_left_out = [&](const auto& part) {
+          return pickle_[part.first].kind == PickleKind::String && left_out.contains(pickle_[part.first].text);
+        };
+        non_persistent_ += std::erase_if(parts, is_left_out);
+      }
       pairs.insert(pairs.end(), parts.begin(), parts.end());
     }
     return pairs;
@@ -237,7 +264,7 @@ class ObjectReader {
   const Pickle& pickle_;
   std::string_view where_;
   TorchObject object_;
-  size_t not_tensors_ = 0, visits_ = 0, name_bytes_ = 0;
+  size_t not_tensors_ = 0, non_persistent_ = 0, visits_ = 0, name_bytes_ = 0;
   std::set<std::string, std::less<>> names_;
 };
 

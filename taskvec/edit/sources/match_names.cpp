@@ -1,4 +1,4 @@
-#include "taskvec/edit/match_names.h"
+#include "taskvec/edit/sources/match_names.h"
 
 #include "taskvec/core/error.h"
 #include "taskvec/formats/names.h"
