@@ -21,6 +21,7 @@ struct Arguments {
 void run_apply(const Arguments& arguments) {
   const edit::Bindings sources{{"base", formats::open(arguments.base)}, {"tv", formats::open(arguments.task_vector)}};
   check_output(arguments.output, arguments.force, sources);
+  note_left_behind(*sources.at("base"), formats::output_of(arguments.output));
   const auto [summary, fingerprint] =
       edit::apply(sources.at("base"), sources.at("tv"), arguments.scale, arguments.any_base, arguments.output);
   if (arguments.json) {
@@ -44,8 +45,8 @@ void add_apply_command(CLI::App& app) {
                                      "Put a task vector's file back on its base\n\nThe fine-tuned checkpoint bit for bit from a "
                                      "lossless one, else BASE + TV.\n");
   auto arguments = std::make_shared<Arguments>();
-  command->add_option("BASE", arguments->base, "the checkpoint that the task vector was made from")->required();
-  command->add_option("TV", arguments->task_vector, "what `taskvec extract` wrote")->required();
+  by_name(command->add_option("BASE", arguments->base, "the checkpoint that the task vector was made from"))->required();
+  by_name(command->add_option("TV", arguments->task_vector, "what `taskvec extract` wrote"))->required();
   command->add_option("-o,--output", arguments->output, "a .safetensors file, or a folder")->required();
   command->add_option("--scale", arguments->scale, "factor of the task vector; not for lossless ones");
   command->add_flag("--any-base", arguments->any_base, "apply it also to a model that is not its base");

@@ -19,6 +19,7 @@ void run_convert(const Arguments& arguments) {
   const edit::Bindings bindings{{"in", formats::open(arguments.input)}};
   const auto plan = edit::plan(edit::parse("in"), bindings, options);
   check_output(arguments.output, arguments.force, bindings);
+  note_left_behind(*plan.sources[plan.base], format);
   print_summary("convert", edit::run(plan, arguments.output, format), arguments.output, arguments.json);
 }
 
@@ -31,7 +32,7 @@ void add_convert_command(CLI::App& app) {
                                      "  taskvec convert model/ model.gguf\n"
                                      "  taskvec convert model/ arrays.npz --dtype F32\n");
   auto arguments = std::make_shared<Arguments>();
-  command->add_option("IN", arguments->input, "a checkpoint of any format that taskvec reads")->required();
+  by_name(command->add_option("IN", arguments->input, "a checkpoint of any format that taskvec reads"))->required();
   command->add_option("OUT", arguments->output, "a .safetensors, .gguf, .npz or .npy file, or a folder")->required();
   command->add_option("--to", arguments->format, "safetensors, gguf, npz, npy or folder (default: by OUT's extension)");
   command->add_option("--dtype", arguments->dtype, "of the output's float tensors (default: as they are)");

@@ -66,8 +66,8 @@ void add_diff_command(CLI::App& app) {
       app.add_subcommand("diff", "Compare two checkpoints tensor by tensor\n\nExit status 0: same, 1: different, 2: trouble.\n");
   auto paths = std::make_shared<std::pair<std::string, std::string>>();
   auto json = std::make_shared<bool>(false), quiet = std::make_shared<bool>(false);
-  command->add_option("A", paths->first, "the first checkpoint, e.g. the base")->required();
-  command->add_option("B", paths->second, "the second one, e.g. a fine-tune of it")->required();
+  by_name(command->add_option("A", paths->first, "the first checkpoint, e.g. the base"))->required();
+  by_name(command->add_option("B", paths->second, "the second one, e.g. a fine-tune of it"))->required();
   auto vocabulary = std::make_shared<edit::Vocabulary>(edit::Vocabulary::Same);
   add_vocabulary_option(*command, *vocabulary);
   command->add_flag("--json", *json, "one JSON object on stdout");

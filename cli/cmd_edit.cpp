@@ -51,6 +51,7 @@ void run_edit(Arguments& arguments) {
     fail(ErrorCode::InvalidArgument, "give the output with -o PATH, or look at the plan with --dry-run");
   check_output(arguments.output, arguments.force, sources);
   for (const auto& warning : plan.warnings) warn("{}", warning);
+  if (!arguments.as_lora) note_left_behind(*plan.sources[plan.base], formats::output_of(arguments.output));
   print_summary("edit", arguments.as_lora ? edit::write_as_lora(plan, arguments.output) : edit::run(plan, arguments.output),
                 arguments.output, arguments.json, arguments.options.on_overflow == edit::OnOverflow::Saturate);
 }

@@ -77,8 +77,8 @@ void add_extract_command(CLI::App& app) {
                                      "  two factors per matrix    extract base ft -o tv.safetensors --rank 16\n"
                                      "  exact and small           extract base ft -o tv.safetensors --lossless\n");
   auto arguments = std::make_shared<Arguments>();
-  command->add_option("BASE", arguments->base, "the pre-trained checkpoint")->required();
-  command->add_option("FT", arguments->finetuned, "a fine-tune of it")->required();
+  by_name(command->add_option("BASE", arguments->base, "the pre-trained checkpoint"))->required();
+  by_name(command->add_option("FT", arguments->finetuned, "a fine-tune of it"))->required();
   command->add_option("-o,--output", arguments->output, "a .safetensors file, or a folder")->required();
   command->add_option("--dtype", arguments->dtype, "of the values of a dense or sparse one: F32 or BF16");
   auto* sparse =

@@ -51,7 +51,8 @@ void add_inspect_command(CLI::App& app) {
   auto path = std::make_shared<std::string>();
   auto map = std::make_shared<std::string>();
   auto json = std::make_shared<bool>(false);
-  command->add_option("PATH", *path, "a checkpoint: a model folder, or a file of any format that taskvec reads")->required();
+  by_name(command->add_option("PATH", *path, "a checkpoint: a model folder, or a file of any format that taskvec reads"))
+      ->required();
   command->add_option("--map", *map,
                       "show Hugging Face's names: auto, or a name map such as openai-clip (openai-clip:back: from them)");
   command->add_flag("--json", *json, "one JSON object on stdout");

@@ -15,7 +15,7 @@ void add_reproduce_command(CLI::App& app) {
       "reproduce", "Replay the edit that made a checkpoint\n\nCompares bytes; exit status 1 when they differ.\n");
   auto path = std::make_shared<std::string>();
   auto sources = std::make_shared<std::vector<std::string>>();
-  command->add_option("OUT", *path, "a checkpoint that taskvec edit wrote")->required();
+  by_name(command->add_option("OUT", *path, "a checkpoint that taskvec edit wrote"))->required();
   command->add_option("-s,--source", *sources, "where a source is now: name=path");
   auto json = std::make_shared<bool>(false);
   command->add_flag("--json", *json, "the result as JSON");

@@ -50,7 +50,7 @@ void add_tokenize_command(CLI::App& app) {
                                      "  taskvec tokenize -m assets/pocket-clip 'digit seven'\n\n"
                                      "A list of ids per text, as JSON. Without texts: one JSON string a line from stdin.\n");
   auto arguments = std::make_shared<Arguments>();
-  command->add_option("-m,--model", arguments->model, "a folder with tokenizer files")->required();
+  by_name(command->add_option("-m,--model", arguments->model, "a folder with tokenizer files"))->required();
   command->add_option("text", arguments->texts, "texts; default: from stdin");
   command->add_option("--max-length", arguments->max_length, "cut longer ones, keeping the end token")->capture_default_str();
   command->add_flag("--json", arguments->json, "all lists in one JSON object");

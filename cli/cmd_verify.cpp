@@ -35,6 +35,7 @@ void print_json(const std::string& path, const formats::Verification& found) {
                                     {"nbytes", found.nbytes()},
                                     {"dtypes", count_dtypes(found)},
                                     {"files", files},
+                                    {"not_read", found.unread},
                                     {"tensors", tensors}};
   print_result("verify", json);
 }
@@ -46,6 +47,7 @@ void print_text(const std::string& path, const formats::Verification& found) {
   print("  {}, {} files, {} tensors, {}\n", found.format, found.files.size(), found.tensors.size(),
         format_bytes(static_cast<double>(found.nbytes())));
   for (const auto& [dtype, count] : count_dtypes(found)) print("  {} tensors of {}\n", count, dtype);
+  for (const auto& file : found.unread) print("  not read, as it is no part of this checkpoint: {}\n", file);
   if (!found.fingerprint.empty()) print("  fingerprint {}\n", found.fingerprint);
 }
 
@@ -58,7 +60,7 @@ void add_verify_command(CLI::App& app) {
                                      "Exit status 0: ok, 1: problems, 2: unreadable.\n");
   auto path = std::make_shared<std::string>();
   auto json = std::make_shared<bool>(false);
-  command->add_option("PATH", *path, "a checkpoint of any format that taskvec reads")->required();
+  by_name(command->add_option("PATH", *path, "a checkpoint of any format that taskvec reads"))->required();
   command->add_flag("--json", *json, "one JSON object on stdout, with every tensor");
   command->callback([=] {
     formats::Verification found;

@@ -6,7 +6,9 @@
 #include "taskvec/core/printable.h"
 #include "taskvec/core/progress.h"
 #include "taskvec/core/version.h"
-#include "taskvec/formats/replaceable.h"
+#include "taskvec/formats/folders/find_model.h"
+#include "taskvec/formats/folders/replaceable.h"
+#include "taskvec/formats/folders/sidecars.h"
 
 #include <nlohmann/json.hpp>
 
@@ -91,11 +93,16 @@ void add_seed_option(CLI::App& command, uint64_t& seed, const std::string& what)
       ->default_str(std::to_string(seed));
 }
 
+CLI::Option* by_name(CLI::Option* model) {
+  return model->transform([](const std::string& text) { return formats::find_model(text).string(); });
+}
+
 edit::Bindings open_sources(const std::vector<std::string>& texts) {
   edit::Bindings bindings;
   for (const auto& text : texts) {
     const auto [name, path] = split(text, "-s", "base=path/to/model");
-    if (!bindings.emplace(name, formats::open(path)).second) fail(ErrorCode::InvalidArgument, "source '{}' is given twice", name);
+    if (!bindings.emplace(name, formats::open(formats::find_model(path))).second)
+      fail(ErrorCode::InvalidArgument, "source '{}' is given twice", name);
   }
   return bindings;
 }
@@ -145,6 +152,11 @@ Dtype parse_dtype_option(const std::string& text) {
 void check_output(const std::string& output, bool force, const edit::Bindings& sources) {
   for (const auto& [name, checkpoint] : sources) formats::check_not_a_source(output, *checkpoint, name);
   formats::check_replaceable(output, force);
+}
+
+void note_left_behind(const formats::Checkpoint& base, formats::Output output) {
+  if (output != formats::Output::Folder) return;
+  for (const auto& line : formats::left_behind(base.path())) note("{}", line);
 }
 
 void print_summary(std::string_view command, const edit::Summary& summary, const std::string& output, bool json, bool saturated) {

@@ -34,7 +34,11 @@ void add_vocabulary_option(CLI::App& command, edit::Vocabulary& vocabulary);
 /// `--seed N`, which CLI11 alone would let wrap around below zero.
 void add_seed_option(CLI::App& command, uint64_t& seed, const std::string& what);
 
-/// Opens `-s name=path` sources. @throws Error{InvalidArgument} with an example of the right form
+/// A model may be named in every way that formats::find_model() knows, besides by its path.
+CLI::Option* by_name(CLI::Option* model);
+
+/// Opens `-s name=path` sources, which may be named as by_name() says. @throws Error{InvalidArgument} with an example of the
+/// right form
 edit::Bindings open_sources(const std::vector<std::string>& texts);
 
 /// `--set name=number`
@@ -46,6 +50,9 @@ Dtype parse_dtype_option(const std::string& text);
 /// @param sources  everything that was given with -s, also what the expression does not use
 /// @throws Error{InvalidArgument} when an output may not be written: formats::check_replaceable, check_not_a_source
 void check_output(const std::string& output, bool force, const edit::Bindings& sources);
+
+/// Says what an output that is a model's folder does not take along from its base, or takes along although it describes the base.
+void note_left_behind(const formats::Checkpoint& base, formats::Output output);
 
 /// What edit::run() did: a line (or JSON) on stdout, and print_warnings().
 void print_summary(std::string_view command, const edit::Summary& summary, const std::string& output, bool json,

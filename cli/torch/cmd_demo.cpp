@@ -38,7 +38,7 @@ void add_demo_command(CLI::App& app) {
   auto arguments = std::make_shared<Arguments>();
   demo::DemoOptions& options = arguments->options;
   command->add_option("-o,--output", arguments->output, "the folder to write")->capture_default_str();
-  command->add_option("-m,--model", arguments->model, "a CLIP folder (default: assets/pocket-clip)");
+  by_name(command->add_option("-m,--model", arguments->model, "a CLIP folder (default: assets/pocket-clip)"));
   command->add_flag("--quick", arguments->quick, "less of everything: the first task alone, fewer steps and images");
   command->add_option("-t,--task", options.tasks, "tasks to learn; the first is also forgotten")->capture_default_str();
   command->add_option("--control", options.control, "the task that edits must not hurt")->capture_default_str();

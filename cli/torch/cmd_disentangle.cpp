@@ -138,7 +138,7 @@ void add_disentangle_command(CLI::App& app) {
       "round: 0 says that the vectors act on their own tasks alone. In the tangent space a map costs one pass over the data; in\n"
       "standard mode every point costs one.\n");
   auto arguments = std::make_shared<Arguments>();
-  command->add_option("-m,--model", arguments->model, "the base: a CLIP folder")->required();
+  by_name(command->add_option("-m,--model", arguments->model, "the base: a CLIP folder"))->required();
   command->add_option("-s,--source", arguments->sources, "the two fine-tuned models: name=path")->required();
   command->add_option("-t,--task", arguments->tasks, "their tasks, in the same order")->required();
   command->add_option("--grid", arguments->grid, "coefficients of both vectors")->capture_default_str();

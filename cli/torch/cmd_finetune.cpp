@@ -61,7 +61,8 @@ void add_finetune_command(CLI::App& app) {
       "killed goes on where it was when the same command is given again.\n");
   auto arguments = std::make_shared<Arguments>();
   train::FinetuneOptions& options = arguments->options;
-  command->add_option("-m,--model", arguments->model, "a CLIP folder: config.json, model.safetensors, tokenizer")->required();
+  by_name(command->add_option("-m,--model", arguments->model, "a CLIP folder: config.json, model.safetensors, tokenizer"))
+      ->required();
   command->add_option("-t,--task", arguments->task, "a built-in task (see 'taskvec tasks') or a .yaml file")->required();
   command->add_option("-o,--output", arguments->output, "the folder to write")->required();
   command->add_option("--mode", arguments->mode, "standard, or linear: train the linearisation at MODEL (docs/tangent.md)")

@@ -157,7 +157,7 @@ void add_geometry_command(CLI::App& app) {
       "lies above chance that is lost, CKA how alike the two networks' features are.\n");
   auto arguments = std::make_shared<Arguments>();
   arguments->options.limit = 2000;
-  command->add_option("-m,--model", arguments->model, "the base: a CLIP folder")->required();
+  by_name(command->add_option("-m,--model", arguments->model, "the base: a CLIP folder"))->required();
   command->add_option("-s,--source", arguments->sources, "fine-tuned models: name=path")->required();
   command->add_option("-t,--task", arguments->tasks, "the task of each, in the same order");
   add_split_option(*command, arguments->split);

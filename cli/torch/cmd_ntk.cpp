@@ -174,7 +174,7 @@ void add_ntk_command(CLI::App& app) {
       "another,\n"
       "training on the one leaves the other alone. Kernel regression answers every second sample from the others.\n");
   auto arguments = std::make_shared<Arguments>();
-  command->add_option("-m,--model", arguments->model, "a CLIP folder")->required();
+  by_name(command->add_option("-m,--model", arguments->model, "a CLIP folder"))->required();
   command->add_option("-t,--task", arguments->tasks, "built-in tasks or .yaml files")->required();
   command->add_option("--samples", arguments->samples, "images a task")->capture_default_str();
   command->add_option("--outputs", arguments->outputs, "output coordinates that are drawn and summed over; 0: all")

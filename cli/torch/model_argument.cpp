@@ -4,6 +4,7 @@
 #include "taskvec/bridge/device.h"
 #include "taskvec/core/error.h"
 #include "taskvec/core/files/paths.h"
+#include "taskvec/formats/folders/find_model.h"
 
 namespace taskvec::cli {
 
@@ -13,7 +14,7 @@ eval::EditedClip open_model(const std::string& text, const std::vector<std::stri
   const at::Device where = bridge::parse_device(device);
   if (sources.empty()) {
     if (!coefficients.empty()) fail(ErrorCode::InvalidArgument, "--set goes with an expression over sources: -s name=path");
-    return {edit::parse("model"), {{"model", formats::open(text)}}, {}, where};
+    return {edit::parse("model"), {{"model", formats::open(formats::find_model(text))}}, {}, where};
   }
   return {edit::parse(text), open_sources(sources), parse_coefficients(coefficients), where};
 }

@@ -1,12 +1,14 @@
 #include "taskvec/bridge/params.h"
 #include "taskvec/core/error.h"
 #include "taskvec/core/parallel.h"
+#include "taskvec/formats/quantised/quantised.h"
 
 #include <cstring>
 
 namespace taskvec::bridge {
 
 Params load(const formats::Checkpoint& checkpoint) {
+  formats::check_plain(checkpoint, checkpoint.path().string());
   Params params;
   for (const formats::TensorEntry& entry : checkpoint.manifest().tensors) {
     params.add(entry.name, to_tensor(checkpoint.tensor(entry.name)));

@@ -7,6 +7,7 @@
 #include "taskvec/core/error.h"
 #include "taskvec/core/parallel.h"
 #include "taskvec/formats/delta/delta.h"
+#include "taskvec/formats/quantised/quantised.h"
 
 #include <algorithm>
 #include <optional>
@@ -30,6 +31,9 @@ class Drafter {
     choose_base();
     std::vector<std::string> labels;
     for (size_t source = 0; source < plan_.sources.size(); ++source) labels.push_back(label(source));
+    if (options.dtype)  // else one source alone may be a copy, as set_terms() will see
+      for (size_t source = 0; source < plan_.sources.size(); ++source)
+        formats::check_plain(*plan_.sources[source], labels[source]);
     Matched matched = match_sources(std::move(plan_.sources), labels, plan_.base, options.vocabulary);
     plan_.sources = std::move(matched.sources);
     plan_.notes = std::move(matched.notes);
@@ -295,6 +299,8 @@ void set_terms(Draft& draft, const std::vector<std::vector<double>>& coefficient
         tensor.terms.push_back({s, weights[s]});
     tensor.is_copy = tensor.terms.size() == 1 && tensor.terms[0].coefficient == 1.0 &&
                      plan.sources[tensor.terms[0].source]->manifest().find(tensor.name)->info.dtype == tensor.info.dtype;
+    if (!tensor.is_copy)
+      for (size_t s = 0; s < plan.sources.size(); ++s) formats::check_plain(*plan.sources[s], plan.source_names[s]);
   }
 }
 

@@ -6,8 +6,8 @@
 #include "taskvec/core/progress.h"
 #include "taskvec/edit/executors/output.h"
 #include "taskvec/edit/provenance.h"
+#include "taskvec/formats/folders/replaceable.h"
 #include "taskvec/formats/lora/lora.h"
-#include "taskvec/formats/replaceable.h"
 #include "taskvec/kernels/convert.h"
 #include "taskvec/kernels/statistics.h"
 

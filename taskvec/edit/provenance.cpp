@@ -1,8 +1,8 @@
 #include "taskvec/edit/provenance.h"
 
+#include "taskvec/core/bounded_json.h"
 #include "taskvec/core/error.h"
 #include "taskvec/core/version.h"
-#include "taskvec/formats/bounded_json.h"
 #include "taskvec/formats/names.h"
 
 namespace taskvec::edit {
@@ -23,7 +23,7 @@ class Reader {
   }
 
   json parsed(const char* key, json::value_t type) const {
-    auto result = formats::parse_bounded_json(value(key));
+    auto result = parse_bounded_json(value(key));
     if (result.type() != type) refuse(fmt::format("'{}' in its metadata is not the JSON that taskvec writes", key));
     return result;
   }

@@ -30,7 +30,8 @@ struct Manifest {
   std::map<std::string, std::string> native_metadata;  ///< entries that text cannot restore, as the format encodes them (GGUF)
   std::vector<std::filesystem::path> files;            ///< the files that hold tensors
   std::vector<std::filesystem::path> sidecars;         ///< config.json, tokenizer files, ... beside them (empty for a lone file)
-  bool delta = false;                                  ///< a task vector, not a model: tensors that it does not hold are zero
+  std::string codes;   ///< what of the tensors are codes that taskvec cannot read as values (quantised/), in words; "" for none
+  bool delta = false;  ///< a task vector, not a model: tensors that it does not hold are zero
 
   const TensorEntry* find(std::string_view name) const;  ///< nullptr when absent
   int64_t nbytes() const;                                ///< of all tensors
@@ -60,6 +61,7 @@ class Checkpoint {
   Checkpoint& operator=(const Checkpoint&) = delete;
   const std::filesystem::path& path() const { return path_; }
   const Manifest& manifest() const { return manifest_; }
+  const std::vector<std::shared_ptr<const MappedFile>>& files() const { return files_; }  ///< those of manifest().files
 
   /// @throws Error{NotFound} naming the file and the nearest tensor name.
   const TensorEntry& entry(std::string_view name) const;
@@ -75,9 +77,6 @@ class Checkpoint {
 
   /// What only reading every byte shows: checksums of the format that do not match, a message for each.
   virtual std::vector<std::string> damage() const { return {}; }
-
- protected:
-  const std::vector<std::shared_ptr<const MappedFile>>& files() const { return files_; }
 
  private:
   friend class TensorRange;

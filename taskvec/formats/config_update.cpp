@@ -1,6 +1,6 @@
 #include "taskvec/formats/config_update.h"
 
-#include "taskvec/formats/bounded_json.h"
+#include "taskvec/core/bounded_json.h"
 
 namespace taskvec::formats {
 namespace {

@@ -1,8 +1,8 @@
 #include "taskvec/formats/names.h"
 
+#include "taskvec/core/bounded_json.h"
 #include "taskvec/core/error.h"
 #include "taskvec/core/files/atomic_file.h"
-#include "taskvec/formats/bounded_json.h"
 #include "taskvec/formats/name_tables.h"
 
 #include <fmt/ranges.h>
@@ -88,6 +88,7 @@ class Mapper {
     manifest_.metadata = of.metadata;
     manifest_.sidecars = of.sidecars;
     manifest_.delta = of.delta;
+    manifest_.codes = of.codes;
     if (files_.empty()) manifest_.files = of.files;
     return std::make_shared<MappedNames>(inner_, map, std::move(manifest_), std::move(files_), std::move(origins_));
   }

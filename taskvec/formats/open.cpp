@@ -1,12 +1,14 @@
 #include "taskvec/core/error.h"
+#include "taskvec/formats/folders/inside.h"
+#include "taskvec/formats/folders/not_weights.h"
+#include "taskvec/formats/folders/sidecars.h"
 #include "taskvec/formats/gguf/gguf.h"
-#include "taskvec/formats/inside.h"
 #include "taskvec/formats/llama2c.h"
 #include "taskvec/formats/lora/lora.h"
 #include "taskvec/formats/numpy/numpy.h"
 #include "taskvec/formats/pytorch/pytorch.h"
+#include "taskvec/formats/quantised/quantised.h"
 #include "taskvec/formats/safetensors/safetensors.h"
-#include "taskvec/formats/sidecars.h"
 
 #include <fmt/ranges.h>
 
@@ -37,18 +39,31 @@ bool is_safetensors(std::span<const std::byte> bytes) {
   return length <= kMaxHeaderBytes;
 }
 
+std::shared_ptr<const MappedFile> open_file(const fs::path& path) {
+  auto file = MappedFile::open(path);
+  check_is_no_page(*file);
+  return file;
+}
+
 std::shared_ptr<const Checkpoint> open_folder(const fs::path& folder) {
   const auto has = [&](const char* name) { return is_there(folder / name); };
   constexpr const char *kLone = "model.safetensors", *kIndex = "model.safetensors.index.json";
   constexpr const char *kBin = "pytorch_model.bin", *kBinIndex = "pytorch_model.bin.index.json";
-  if (has(kLone)) return open_safetensors(folder, MappedFile::open(inside(folder, kLone)), sidecars(folder));
+  if (has(kLone)) return open_safetensors(folder, open_file(inside(folder, kLone)), sidecars(folder));
   if (has(kIndex)) return open_sharded(folder, inside(folder, kIndex), sidecars(folder));
   if (is_lora(folder)) return open_lora(folder);
-  if (has(kBin)) return open_pytorch(folder, MappedFile::open(inside(folder, kBin)), sidecars(folder));
+  if (has(kBin)) return open_pytorch(folder, open_file(inside(folder, kBin)), sidecars(folder));
   if (has(kBinIndex)) return open_pytorch_sharded(folder, inside(folder, kBinIndex), sidecars(folder));
   std::vector<std::string> found;
   for (const auto& entry : fs::directory_iterator(folder)) found.push_back(entry.path().filename().string());
   std::sort(found.begin(), found.end());
+  if (const auto shard =
+          std::ranges::find_if(found, [](const std::string& name) { return name.find("-of-") != std::string::npos; });
+      shard != found.end())
+    fail(ErrorCode::NotFound,
+         "{} holds shards ('{}', ...), but no index of them (model.safetensors.index.json), so that nothing "
+         "says whether all are there; fetch the index, too",
+         folder.string(), *shard);
   if (found.size() > 8) found.resize(8);
   fail(ErrorCode::NotFound, "{} has neither model.safetensors nor model.safetensors.index.json; it holds: {}", folder.string(),
        found.empty() ? "nothing" : fmt::format("{}", fmt::join(found, ", ")));
@@ -63,12 +78,10 @@ std::shared_ptr<const Checkpoint> open_zip(const fs::path& path, std::shared_ptr
        entries.size(), entries.empty() ? "" : fmt::format(", the first is '{}'", entries.front().name));
 }
 
-}  // namespace
-
-std::shared_ptr<const Checkpoint> open(const fs::path& path) {
+std::shared_ptr<const Checkpoint> open_as_stored(const fs::path& path) {
   std::error_code error;
   if (fs::is_directory(path, error)) return open_folder(path);
-  auto file = MappedFile::open(path);
+  auto file = open_file(path);
   const auto bytes = file->bytes();
   if (is_safetensors(bytes)) return open_safetensors(path, std::move(file), {});
   if (is_gguf(bytes)) return open_gguf(path, std::move(file));
@@ -83,5 +96,9 @@ std::shared_ptr<const Checkpoint> open(const fs::path& path) {
     return open_sharded(path, path, sidecars(path.parent_path().empty() ? "." : path.parent_path()));
   return open_safetensors(path, std::move(file), {});
 }
+
+}  // namespace
+
+std::shared_ptr<const Checkpoint> open(const fs::path& path) { return dequantised(open_as_stored(path)); }
 
 }  // namespace taskvec::formats

@@ -17,6 +17,7 @@ std::shared_ptr<const Checkpoint> renamed(std::shared_ptr<const Checkpoint> chec
   manifest.native_metadata = of.native_metadata;
   manifest.sidecars = of.sidecars;
   manifest.delta = of.delta;
+  manifest.codes = of.codes;
   std::vector<std::shared_ptr<const MappedFile>> files;
   std::vector<MappedNames::Origin> origins;
   std::set<std::string_view> seen;

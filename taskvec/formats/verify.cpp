@@ -3,6 +3,7 @@
 #include "taskvec/core/error.h"
 #include "taskvec/core/parallel.h"
 #include "taskvec/formats/fingerprint.h"
+#include "taskvec/formats/folders/sidecars.h"
 #include "taskvec/formats/safetensors/safetensors.h"
 #include "taskvec/kernels/convert.h"
 #include "taskvec/kernels/statistics.h"
@@ -38,6 +39,18 @@ void find_unused(const fs::path& index, std::vector<std::string>& problems) {
       unused.insert(entry.path().filename().string());
   for (const auto& name : unused)
     problems.push_back(fmt::format("{} names no tensor of the file '{}' beside it", index.string(), name));
+}
+
+/// Other weights in the folder: another format's copy, shards that no index names.
+std::vector<std::string> find_unread(const fs::path& folder, const Checkpoint& checkpoint) {
+  std::set<std::string> read, unread;
+  for (const auto& file : checkpoint.manifest().files) read.insert(file.filename().string());
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(folder, error)) {
+    const std::string name = entry.path().filename().string();
+    if (is_weights(entry.path()) && !name.ends_with(".json") && !read.contains(name)) unread.insert(name);
+  }
+  return {unread.begin(), unread.end()};
 }
 
 std::shared_ptr<const Checkpoint> open_collecting(const fs::path& path, std::vector<std::string>& problems) {
@@ -123,6 +136,8 @@ Verification verify(const fs::path& path) {
   if (checkpoint == nullptr) return result;
   result.format = checkpoint->manifest().format;
   result.files = checkpoint->manifest().files;
+  if (std::error_code error; index_of(path).empty() && fs::is_directory(path, error))
+    result.unread = find_unread(path, *checkpoint);
   for (auto& what : checkpoint->damage()) result.problems.push_back(std::move(what));
   read_tensors(*checkpoint, result);
   checkpoint->check_unchanged();

@@ -14,6 +14,7 @@ struct Verification {
   std::string format;
   std::vector<std::filesystem::path> files;
   std::vector<Tensor> tensors;        ///< in on-disk order
+  std::vector<std::string> unread;    ///< weights in the same folder that are no part of this checkpoint: files by name
   std::string fingerprint;            ///< as Checkpoint::fingerprint(); of the tensors that could be read
   std::vector<std::string> problems;  ///< each names file and tensor
 

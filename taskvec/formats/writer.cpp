@@ -3,8 +3,8 @@
 #include "taskvec/core/error.h"
 #include "taskvec/core/files/atomic_file.h"
 #include "taskvec/core/fingerprint.h"
+#include "taskvec/formats/folders/replaceable.h"
 #include "taskvec/formats/output_format.h"
-#include "taskvec/formats/replaceable.h"
 
 #include <nlohmann/json.hpp>
 

@@ -1,7 +1,7 @@
 #include "taskvec/edit/executors/output.h"
 
 #include "taskvec/core/error.h"
-#include "taskvec/formats/replaceable.h"
+#include "taskvec/formats/folders/replaceable.h"
 
 namespace taskvec::edit {
 

@@ -31,6 +31,7 @@ formats::WrittenWeights weights_of(const Plan& plan) {
       std::max_element(elements.begin(), elements.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
   if (most != elements.end()) weights.dtype = most->first;
   weights.untied = plan.unties;
+  weights.plain = std::ranges::all_of(plan.sources, [](const auto& source) { return source->manifest().codes.empty(); });
   return weights;
 }
 

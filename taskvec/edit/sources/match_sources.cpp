@@ -3,6 +3,7 @@
 #include "taskvec/core/error.h"
 #include "taskvec/edit/sources/align.h"
 #include "taskvec/edit/sources/model_config.h"
+#include "taskvec/formats/quantised/quantised.h"
 #include "taskvec/formats/renamed.h"
 
 #include <algorithm>
@@ -112,6 +113,8 @@ class Matcher {
 
 Matched match_sources(std::vector<std::shared_ptr<const formats::Checkpoint>> sources, const std::vector<std::string>& names,
                       size_t base, Vocabulary vocabulary) {
+  if (sources.size() > 1)  // one alone may be a copy
+    for (size_t s = 0; s < sources.size(); ++s) formats::check_plain(*sources[s], names[s]);
   return Matcher(std::move(sources), names, base, vocabulary).make();
 }
 

@@ -1,8 +1,8 @@
 #include "taskvec/edit/sources/model_config.h"
 
+#include "taskvec/core/bounded_json.h"
 #include "taskvec/core/error.h"
 #include "taskvec/core/files/atomic_file.h"
-#include "taskvec/formats/bounded_json.h"
 
 #include <algorithm>
 #include <array>
@@ -21,7 +21,7 @@ nlohmann::json read_config(const formats::Checkpoint& checkpoint) {
   for (const auto& file : checkpoint.manifest().sidecars) {
     if (file.filename() != "config.json") continue;
     try {
-      return formats::parse_bounded_json(read_file(file, kMaxConfigBytes));
+      return parse_bounded_json(read_file(file, kMaxConfigBytes));
     } catch (const Error&) {
       break;  // a hint, not a condition: whoever needs the file says what is wrong with it
     }

@@ -97,6 +97,7 @@ Source with_rows(Source checkpoint, const std::string& tensor, int64_t rows, Sou
   manifest.files = of.files;
   manifest.sidecars = of.sidecars;
   manifest.delta = of.delta;
+  manifest.codes = of.codes;
   for (TensorEntry& entry : manifest.tensors) {
     entry.as_is = false;
     if (entry.name == tensor) entry.info.shape[0] = rows;

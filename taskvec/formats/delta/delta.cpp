@@ -1,7 +1,7 @@
 #include "taskvec/formats/delta/delta.h"
 
+#include "taskvec/core/bounded_json.h"
 #include "taskvec/core/error.h"
-#include "taskvec/formats/bounded_json.h"
 #include "taskvec/formats/delta/lossless.h"
 #include "taskvec/formats/delta/packed_delta.h"
 

@@ -1,7 +1,7 @@
 #include "taskvec/formats/delta/described_tensor.h"
 
+#include "taskvec/core/bounded_json.h"
 #include "taskvec/core/error.h"
-#include "taskvec/formats/bounded_json.h"
 #include "taskvec/formats/checkpoint.h"
 
 #include <set>

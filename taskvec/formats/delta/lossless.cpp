@@ -1,12 +1,12 @@
 #include "taskvec/formats/delta/lossless.h"
 
+#include "taskvec/core/bounded_json.h"
 #include "taskvec/core/checked.h"
 #include "taskvec/core/fingerprint.h"
 #include "taskvec/core/parallel.h"
-#include "taskvec/formats/bounded_json.h"
 #include "taskvec/formats/delta/byte_planes.h"
 #include "taskvec/formats/fingerprint.h"
-#include "taskvec/formats/sidecars.h"
+#include "taskvec/formats/folders/sidecars.h"
 
 #include <algorithm>
 #include <cstring>

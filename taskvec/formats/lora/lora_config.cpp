@@ -1,8 +1,8 @@
 #include "taskvec/formats/lora/lora_config.h"
 
+#include "taskvec/core/bounded_json.h"
 #include "taskvec/core/error.h"
 #include "taskvec/core/files/atomic_file.h"
-#include "taskvec/formats/bounded_json.h"
 
 #include <nlohmann/json.hpp>
 

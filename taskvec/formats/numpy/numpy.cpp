@@ -1,8 +1,8 @@
 #include "taskvec/formats/numpy/numpy.h"
 
+#include "taskvec/core/bounded_json.h"
 #include "taskvec/core/error.h"
 #include "taskvec/core/parallel.h"
-#include "taskvec/formats/bounded_json.h"
 
 #include <algorithm>
 #include <cstring>

@@ -1,7 +1,8 @@
 #include "taskvec/formats/pytorch/pytorch.h"
 
 #include "taskvec/core/error.h"
-#include "taskvec/formats/inside.h"
+#include "taskvec/formats/folders/inside.h"
+#include "taskvec/formats/folders/not_weights.h"
 #include "taskvec/formats/pytorch/strided.h"
 #include "taskvec/formats/pytorch/torch_file.h"
 #include "taskvec/formats/safetensors/safetensors.h"
@@ -139,7 +140,9 @@ std::shared_ptr<const Checkpoint> open_pytorch_sharded(const fs::path& path, con
   Gathered gathered;
   size_t found = 0;
   for (const auto& shard : shards) {
-    for (const auto& name : gathered.add(MappedFile::open(inside(index.parent_path(), shard)))) {
+    auto file = MappedFile::open(inside(index.parent_path(), shard));
+    check_is_no_page(*file);
+    for (const auto& name : gathered.add(std::move(file))) {
       const auto listed = weight_map.find(name);
       if (listed == weight_map.end() || listed->second != shard)
         fail(ErrorCode::Format, "{}: tensor '{}' is in '{}', which the index does not say", index.string(), name, shard);

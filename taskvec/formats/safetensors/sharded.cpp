@@ -1,7 +1,8 @@
 #include "taskvec/core/error.h"
 #include "taskvec/core/files/atomic_file.h"
 #include "taskvec/formats/delta/delta.h"
-#include "taskvec/formats/inside.h"
+#include "taskvec/formats/folders/inside.h"
+#include "taskvec/formats/folders/not_weights.h"
 #include "taskvec/formats/safetensors/safetensors.h"
 
 #include <simdjson.h>
@@ -79,6 +80,7 @@ std::shared_ptr<const Checkpoint> open_sharded(const fs::path& path, const fs::p
     std::shared_ptr<const MappedFile> file;
     try {
       file = MappedFile::open(inside(index.parent_path(), shard));
+      check_is_no_page(*file);
       header = read_safetensors_header(*file);
     } catch (const Error& broken) {
       report(broken.code(), broken.what());

@@ -1,10 +1,10 @@
-#include "taskvec/formats/replaceable.h"
+#include "taskvec/formats/folders/replaceable.h"
 
+#include "taskvec/core/bounded_json.h"
 #include "taskvec/core/error.h"
 #include "taskvec/core/files/atomic_file.h"
 #include "taskvec/core/fingerprint.h"
-#include "taskvec/formats/bounded_json.h"
-#include "taskvec/formats/sidecars.h"
+#include "taskvec/formats/folders/sidecars.h"
 #include "taskvec/formats/writer.h"
 
 #include <algorithm>

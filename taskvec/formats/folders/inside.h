@@ -6,8 +6,8 @@
 namespace taskvec::formats {
 
 /// folder / name. A folder may come from anybody, and a symbolic link in it could pass any file of this machine off as a part of
-/// the model, so links must stay inside; or lead into the blobs of a Hugging Face cache (models--x/snapshots/y -> ../../blobs),
-/// where every file is one.
+/// the model, so links must stay inside; or lead into the blobs of a Hugging Face cache (models--x/snapshots/y/... ->
+/// models--x/blobs, or models--*/blobs from a --local-dir), where every file is one.
 /// @throws Error{Format} for a link that leads elsewhere, Error{NotFound} for one that leads nowhere
 std::filesystem::path inside(const std::filesystem::path& folder, const std::string& name);
 

@@ -4,7 +4,7 @@
 
 #include <string_view>
 
-namespace taskvec::formats {
+namespace taskvec {
 
 /// JSON from a file that may hold anything: nothing that taskvec reads is nested deeper, and every level takes memory.
 constexpr int kMaxJsonDepth = 16;
@@ -21,4 +21,4 @@ Json parse_bounded_json(std::string_view text) {
   return too_deep ? Json(Json::value_t::discarded) : json;
 }
 
-}  // namespace taskvec::formats
+}  // namespace taskvec
