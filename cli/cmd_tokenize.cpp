@@ -1,5 +1,6 @@
 #include "cli/commands.h"
 #include "cli/common.h"
+#include "taskvec/core/bounded_json.h"
 #include "taskvec/core/console.h"
 #include "taskvec/core/error.h"
 #include "taskvec/text/clip_tokenizer.h"
@@ -24,7 +25,7 @@ struct Arguments {
 std::vector<std::string> texts_from_stdin() {
   std::vector<std::string> texts;
   for (std::string line; std::getline(std::cin, line);) {
-    const auto json = nlohmann::json::parse(line, nullptr, false);
+    const auto json = parse_bounded_json(line);
     if (!json.is_string()) fail(ErrorCode::InvalidArgument, "stdin:{}: expected a JSON string", texts.size() + 1);
     texts.push_back(json.get<std::string>());
   }

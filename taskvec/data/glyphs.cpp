@@ -17,6 +17,7 @@
 #include <cstring>
 #include <optional>
 #include <set>
+#include <unordered_set>
 
 namespace taskvec::data {
 namespace {
@@ -28,16 +29,19 @@ constexpr int64_t kLargest = 26;
 constexpr int kEm = 64;  // pixels; glyphs are scaled down from here, which antialiases better than FreeType's own small sizes
 constexpr double kUsualCap = 45;  // of an em of 64, where a face has neither H nor 0
 
+constexpr size_t kMaxCharacters =
+    20'000;  // classes, each with a row of logits; and what keeps a few lines from asking for millions
+
 std::u32string characters(const Task& task, const YAML::Node& settings) {
-  std::u32string result;
-  const auto add = [&](const std::string& key, auto&& use) {
-    if (!settings[key]) return;
-    for (const std::string& text : required_list(task, settings, key.c_str())) {
-      const icu::UnicodeString wide = icu::UnicodeString::fromUTF8(text);
-      for (int32_t i = 0; i < wide.length(); i = wide.moveIndex32(i, 1)) use(static_cast<char32_t>(wide.char32At(i)), text);
-    }
-  };
   if (!settings["ranges"]) bad_task(task, settings, "glyphs need 'ranges', e.g. [\"0041-005A\", \"00E9\"]");
+  std::unordered_set<char32_t> left_out, seen;
+  if (settings["except"]) {
+    for (const std::string& text : required_list(task, settings, "except")) {
+      const icu::UnicodeString wide = icu::UnicodeString::fromUTF8(text);
+      for (int32_t i = 0; i < wide.length(); i = wide.moveIndex32(i, 1)) left_out.insert(static_cast<char32_t>(wide.char32At(i)));
+    }
+  }
+  std::u32string result;
   for (const std::string& range : required_list(task, settings, "ranges")) {
     unsigned first = 0, last = 0;
     int used = 0;
@@ -47,12 +51,15 @@ std::u32string characters(const Task& task, const YAML::Node& settings) {
     if ((!pair && !one) || static_cast<size_t>(used) != range.size() || last < first || last > 0x10FFFF || last - first > 10000) {
       bad_task(task, settings["ranges"], fmt::format("'{}' is no range of code points such as 0041-005A", range));
     }
-    for (unsigned c = first; c <= last; ++c) result += static_cast<char32_t>(c);
+    for (unsigned c = first; c <= last; ++c) {
+      if (!u_isgraph(static_cast<UChar32>(c)) || left_out.contains(c)) continue;  // unassigned and invisible characters
+      if (!seen.insert(c).second)
+        bad_task(task, settings["ranges"], fmt::format("the code point {:04X} is in two ranges, the second is '{}'", c, range));
+      if (result.size() >= kMaxCharacters)
+        bad_task(task, settings["ranges"], fmt::format("more than {} characters", kMaxCharacters));
+      result += static_cast<char32_t>(c);
+    }
   }
-  add("except", [&](char32_t c, const std::string&) { std::erase(result, c); });
-  std::erase_if(result, [](char32_t c) {
-    return !u_isgraph(static_cast<UChar32>(c));  // unassigned and invisible characters
-  });
   return result;
 }
 

@@ -11,28 +11,13 @@ namespace taskvec::data {
 namespace {
 
 namespace fs = std::filesystem;
-constexpr size_t kMaxBytes = size_t{4} << 30;
+// Real pictures shrink three- to tenfold; a file that says more wants memory, not training.
+constexpr uint64_t kMaxBytes = uint64_t{4} << 30, kFreeBytes = uint64_t{64} << 20, kMaxRatio = 100;
 
 /// A file, or its .gz sibling, unpacked.
 fs::path locate(const fs::path& folder, const std::string& file) {
   const fs::path plain = folder / file, packed = folder / (file + ".gz");
   return fs::exists(plain) || !fs::exists(packed) ? plain : packed;
-}
-
-std::vector<uint8_t> read_unpacked(const fs::path& path) {
-  const std::unique_ptr<gzFile_s, int (*)(gzFile)> file(gzopen(path.c_str(), "rb"), gzclose);  // reads plain files too
-  if (!file) fail(ErrorCode::NotFound, "{}: cannot be opened", path.string());
-  std::vector<uint8_t> bytes;
-  for (;;) {
-    constexpr unsigned kStep = 1 << 20;
-    const size_t have = bytes.size();
-    if (have > kMaxBytes) fail(ErrorCode::Format, "{}: more than {} bytes when unpacked", path.string(), kMaxBytes);
-    bytes.resize(have + kStep);
-    const int got = gzread(file.get(), bytes.data() + have, kStep);
-    if (got < 0) fail(ErrorCode::Format, "{}: broken gzip data", path.string());
-    bytes.resize(have + static_cast<size_t>(got));
-    if (got == 0) return bytes;
-  }
 }
 
 /// The IDX format of MNIST: 0, 0, 8 (unsigned bytes), number of dimensions, the dimensions as big-endian 32 bits, the values.
@@ -42,15 +27,25 @@ struct Idx {
   size_t offset = 0;  ///< of the values
 };
 
+/// The header decides before anything is read or allocated for the values.
 Idx read_idx(const fs::path& path, size_t dimensions) {
-  Idx idx;
-  idx.bytes = read_unpacked(path);
   const auto bad = [&](const std::string& why) { fail(ErrorCode::Format, "{}: not an IDX file: {}", path.string(), why); };
+  const uint64_t file_bytes = regular_file_size(path);
+  const std::unique_ptr<gzFile_s, int (*)(gzFile)> file(gzopen(path.c_str(), "rb"), gzclose);  // reads plain files too
+  if (!file) fail(ErrorCode::NotFound, "{}: cannot be opened", path.string());
+  Idx idx;
+  const auto read = [&](uint64_t size) {
+    const size_t have = idx.bytes.size();
+    idx.bytes.resize(have + size);
+    const int got = gzread(file.get(), idx.bytes.data() + have, static_cast<unsigned>(size));
+    if (got < 0) fail(ErrorCode::Format, "{}: broken gzip data", path.string());
+    idx.bytes.resize(have + static_cast<size_t>(got));
+    return static_cast<uint64_t>(got) == size;
+  };
   idx.offset = 4 + 4 * dimensions;
-  if (idx.bytes.size() < idx.offset) bad(fmt::format("{} bytes", idx.bytes.size()));
-  if (idx.bytes[0] != 0 || idx.bytes[1] != 0 || idx.bytes[2] != 8 || idx.bytes[3] != dimensions) {
+  if (!read(idx.offset)) bad(fmt::format("{} bytes", idx.bytes.size()));
+  if (idx.bytes[0] != 0 || idx.bytes[1] != 0 || idx.bytes[2] != 8 || idx.bytes[3] != dimensions)
     bad(fmt::format("expected unsigned bytes in {} dimensions", dimensions));
-  }
   uint64_t total = 1;
   for (size_t d = 0; d < dimensions; ++d) {
     const uint8_t* p = idx.bytes.data() + 4 + 4 * d;
@@ -58,8 +53,12 @@ Idx read_idx(const fs::path& path, size_t dimensions) {
     if (idx.shape.back() == 0 || __builtin_mul_overflow(total, static_cast<uint64_t>(idx.shape.back()), &total))
       bad("its dimensions");
   }
-  if (total != idx.bytes.size() - idx.offset)
-    bad(fmt::format("expected {} values, got {}", total, idx.bytes.size() - idx.offset));
+  const uint64_t most = std::min(kMaxBytes, std::max(kFreeBytes, kMaxRatio * file_bytes));
+  if (total > most) bad(fmt::format("{} values in a file of {} bytes; at most {} are expected", total, file_bytes, most));
+  constexpr uint64_t kStep = uint64_t{16} << 20;
+  for (uint64_t left = total; left > 0; left -= std::min(left, kStep))
+    if (!read(std::min(left, kStep))) bad(fmt::format("expected {} values, got {}", total, idx.bytes.size() - idx.offset));
+  if (read(1)) bad(fmt::format("expected {} values, and there are more", total));
   return idx;
 }
 

@@ -1,7 +1,9 @@
 #include "taskvec/data/preprocess.h"
 
+#include "taskvec/core/bounded_json.h"
 #include "taskvec/core/error.h"
 #include "taskvec/core/files/atomic_file.h"
+#include "taskvec/core/files/inside.h"
 
 #include <nlohmann/json.hpp>
 
@@ -13,6 +15,8 @@ namespace {
 
 using nlohmann::json;
 constexpr int64_t kMaxSide = 1 << 14;
+constexpr uint64_t kMaxConfigBytes = uint64_t{1} << 20;
+constexpr int64_t kMaxEnlargement = 16;  // of an image beyond what is cropped from it: memory is in proportion
 
 struct Reader {
   const json& config;
@@ -43,9 +47,9 @@ struct Reader {
 Preprocess Preprocess::open(const std::filesystem::path& model_folder, int64_t image_size) {
   Preprocess result;
   result.shortest_edge = result.crop_height = result.crop_width = image_size;
-  const auto file = model_folder / "preprocessor_config.json";
-  if (!std::filesystem::exists(file)) return result;
-  json config = json::parse(read_file(file), nullptr, false);
+  if (!is_there(model_folder / "preprocessor_config.json")) return result;
+  const auto file = inside(model_folder, "preprocessor_config.json");
+  json config = parse_bounded_json(read_file(file, kMaxConfigBytes));
   if (config.is_object() && config.contains("image_processor") && config["image_processor"].is_object()) {
     config = json(config["image_processor"]);
   }
@@ -67,10 +71,20 @@ Preprocess Preprocess::open(const std::filesystem::path& model_folder, int64_t i
   }
   if (!read.flag("do_resize")) result.shortest_edge = 0;
   if (!read.flag("do_center_crop")) result.crop_height = result.crop_width = 0;
+  // The network takes images of one size, and refuses any other after all of them were made.
+  const int64_t height = result.crop_height > 0 ? result.crop_height : result.shortest_edge,
+                width = result.crop_width > 0 ? result.crop_width : result.shortest_edge;
+  if ((height > 0 && height != image_size) || (width > 0 && width != image_size))
+    read.bad(fmt::format("images of {} x {} pixels do not fit the model, whose image_size is {}", width, height, image_size));
+  if (result.shortest_edge > kMaxEnlargement * image_size)
+    read.bad(fmt::format("'size' {} is more than {} times the model's image_size {}", result.shortest_edge, kMaxEnlargement,
+                         image_size));
   read.channels("image_mean", result.mean, false);
   read.channels("image_std", result.std, true);
   double factor = 1.0 / 255;
   if (config.contains("rescale_factor") && config["rescale_factor"].is_number()) factor = config["rescale_factor"].get<double>();
+  if (config.contains("rescale_factor") && (!config["rescale_factor"].is_number() || !(factor > 0) || !std::isfinite(factor)))
+    read.bad("'rescale_factor' is no positive number");
   if (!read.flag("do_rescale")) factor = 1;
   if (!read.flag("do_normalize")) result.mean = {0, 0, 0}, result.std = {1, 1, 1};
   // (x * factor - mean) / std, in the terms of x / 255

@@ -91,6 +91,16 @@ std::string how_to_get(const YAML::Node& settings) {
   return get && get.IsScalar() ? get.Scalar() : "put the files there, or set TASKVEC_DATA to the folder that holds them";
 }
 
+uint64_t regular_file_size(const std::filesystem::path& file) {
+  std::error_code error;
+  const auto status = std::filesystem::status(file, error);
+  if (!std::filesystem::exists(status)) fail(ErrorCode::NotFound, "{}: no such file", file.string());
+  if (!std::filesystem::is_regular_file(status)) fail(ErrorCode::Io, "{} is not a regular file", file.string());
+  const auto size = std::filesystem::file_size(file, error);
+  if (error) fail(ErrorCode::Io, "{}: {}", file.string(), error.message());
+  return size;
+}
+
 std::shared_ptr<const Dataset> subset(std::shared_ptr<const Dataset> all, std::vector<int64_t> indices, std::string_view why) {
   return std::make_shared<Subset>(std::move(all), std::move(indices), why);
 }

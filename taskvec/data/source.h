@@ -38,6 +38,9 @@ std::filesystem::path resolve(const Task& task, const std::string& path);
 /// How to get the data, from the settings' `get:`; or a general advice.
 std::string how_to_get(const YAML::Node& settings);
 
+/// Bytes of a file of samples. @throws Error{NotFound | Io} where it is none: pipes and devices would never end
+uint64_t regular_file_size(const std::filesystem::path& file);
+
 /// Part of a data set: sample i is sample indices[i].
 std::shared_ptr<const Dataset> subset(std::shared_ptr<const Dataset> all, std::vector<int64_t> indices, std::string_view why);
 /// For sources with files for train and test: val is 10 % of train.

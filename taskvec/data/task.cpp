@@ -44,8 +44,22 @@ void check_classes(const Task& task, const YAML::Node& where) {
   if (task.classes.size() < 2) bad_task(task, where, fmt::format("{} classes, expected 2 or more", task.classes.size()));
 }
 
+constexpr uint64_t kMaxTaskBytes = uint64_t{1} << 20;
+constexpr int kMaxDepth = 64;  // of brackets: yaml-cpp takes memory for each that is open
+
+/// Whether brackets are nested deeper than any task file's. Those in texts are counted, too: they come in pairs.
+bool too_deep(std::string_view text) {
+  int depth = 0;
+  for (const char c : text) {
+    depth += c == '[' || c == '{' ? 1 : c == ']' || c == '}' ? -1 : 0;
+    if (depth > kMaxDepth) return true;
+  }
+  return false;
+}
+
 YAML::Node parse(const fs::path& file) {
-  const std::string text = read_file(file, uint64_t{4} << 20);
+  const std::string text = read_file(file, kMaxTaskBytes);
+  if (too_deep(text)) fail(ErrorCode::Format, "{}: brackets are nested more than {} levels deep", file.string(), kMaxDepth);
   if (text.find('&') != std::string::npos && text.find('*') != std::string::npos) {
     fail(ErrorCode::Format, "{}: YAML anchors are not allowed in task files", file.string());
   }

@@ -1,3 +1,4 @@
+#include "taskvec/core/console.h"
 #include "taskvec/core/error.h"
 #include "taskvec/core/fingerprint.h"
 #include "taskvec/data/source.h"
@@ -5,6 +6,10 @@
 #include <archive.h>
 #include <archive_entry.h>
 
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cctype>
 #include <charconv>
 #include <map>
 
@@ -13,6 +18,8 @@ namespace {
 
 namespace fs = std::filesystem;
 constexpr int64_t kMaxMember = int64_t{256} << 20, kMaxTotal = int64_t{8} << 30;
+// Pictures do not shrink when packed: a small file that unpacks to much more wants memory, not training.
+constexpr int64_t kFreeBytes = int64_t{256} << 20, kMaxRatio = 100;
 
 struct Sample {
   std::string key;
@@ -20,8 +27,8 @@ struct Sample {
   int64_t label = -1;
 };
 
-/// Tar files whose members of one name belong together: NAME.jpg (or .jpeg, .png) and NAME.cls, a number in text. The images stay
-/// in memory as they are in the file.
+/// Tar files whose members of one name belong together: NAME.jpg (or another kImageExtensions, in any case) and NAME.cls, a
+/// number in text. The images stay in memory as they are in the file.
 class WebDataset final : public Dataset {
  public:
   explicit WebDataset(std::vector<Sample> samples) : samples_(std::move(samples)) {}
@@ -53,7 +60,28 @@ int64_t parse_label(std::span<const std::byte> bytes, const std::string& member,
   return label;
 }
 
+/// A member's sample and what it is of it, in lower case; empty where it is nothing that is used. As the library webdataset does,
+/// a name ends at its first dot; where what follows is no known kind, at its last.
+struct Member {
+  std::string key, kind;
+};
+
+Member member_of(const std::string& path) {
+  const size_t slash = path.rfind('/'), begin = slash == std::string::npos ? 0 : slash + 1;
+  if (path.compare(begin, 1, ".") == 0) return {};  // hidden: what other systems leave beside files
+  for (const size_t dot : {path.find('.', begin), path.rfind('.')}) {
+    if (dot == std::string::npos || dot < begin) continue;
+    std::string kind = path.substr(dot + 1);
+    std::ranges::transform(kind, kind.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+    if (kind == "cls" || is_image_extension(kind)) return {path.substr(0, dot), kind};
+  }
+  return {};
+}
+
 void read_tar(const fs::path& file, size_t classes, std::vector<Sample>& samples, int64_t& total) {
+  const auto most = std::min(kMaxTotal, std::max(kFreeBytes, kMaxRatio * static_cast<int64_t>(regular_file_size(file))));
+  int64_t unused = 0, own = 0;
+  std::string first_unused;
   const std::unique_ptr<archive, int (*)(archive*)> tar(archive_read_new(), archive_read_free);
   archive_read_support_format_tar(tar.get());
   archive_read_support_filter_gzip(tar.get());
@@ -70,15 +98,18 @@ void read_tar(const fs::path& file, size_t classes, std::vector<Sample>& samples
     check(status);
     if (archive_entry_filetype(entry) != AE_IFREG || !archive_entry_pathname(entry)) continue;
     const std::string member = archive_entry_pathname(entry);
-    const size_t slash = member.rfind('/'), dot = member.find('.', slash == std::string::npos ? 0 : slash);
-    if (dot == std::string::npos) continue;
-    const std::string key = member.substr(0, dot), kind = member.substr(dot + 1);
-    const bool image = kind == "jpg" || kind == "jpeg" || kind == "png";
-    if (!image && kind != "cls") continue;
+    const auto [key, kind] = member_of(member);
+    if (kind.empty()) {
+      if (unused++ == 0) first_unused = member;
+      continue;
+    }
+    const bool image = kind != "cls";
     const int64_t size = archive_entry_size(entry);
     total += size;
-    if (size < 0 || size > kMaxMember || total > kMaxTotal) {
-      fail(ErrorCode::Format, "{}: '{}' of {} bytes is refused: too large", file.string(), member, size);
+    own += size;
+    if (size < 0 || size > kMaxMember || total > kMaxTotal || own > most) {
+      fail(ErrorCode::Format, "{}: '{}' of {} bytes is refused: the file unpacks to more than {} bytes", file.string(), member,
+           size, most);
     }
     std::vector<std::byte> bytes(static_cast<size_t>(size));
     if (archive_read_data(tar.get(), bytes.data(), bytes.size()) != size) {
@@ -93,6 +124,9 @@ void read_tar(const fs::path& file, size_t classes, std::vector<Sample>& samples
       sample.label = parse_label(bytes, member, file, classes);
     }
   }
+  if (unused > 0)
+    note("{}: {} members are neither images ({}) nor labels (cls) and were not used, e.g. '{}'", file.string(), unused,
+         fmt::join(kImageExtensions, ", "), first_unused);
 }
 
 void check(Task& task, const YAML::Node& settings) {
@@ -119,7 +153,8 @@ std::shared_ptr<const Dataset> open(const Task& task, const YAML::Node& settings
   }
   for (const Sample& sample : samples) {
     if (sample.image.empty() || sample.label < 0) {
-      fail(ErrorCode::Format, "{}: a sample needs an image (.jpg, .jpeg, .png) and a label (.cls)", sample.key);
+      fail(ErrorCode::Format, "{}: a sample needs an image ({}) and a label (cls); this one has no {}", sample.key,
+           fmt::join(kImageExtensions, ", "), sample.image.empty() ? "image" : "label");
     }
   }
   return take_split(std::make_shared<WebDataset>(std::move(samples)), split);

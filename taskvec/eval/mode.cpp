@@ -1,5 +1,6 @@
 #include "taskvec/eval/mode.h"
 
+#include "taskvec/core/bounded_json.h"
 #include "taskvec/core/error.h"
 #include "taskvec/core/files/atomic_file.h"
 
@@ -41,9 +42,10 @@ std::optional<Wanted> wanted_origin(const edit::Plan& plan) {
 std::filesystem::path recorded_origin(const formats::Checkpoint& checkpoint) {
   const auto folder = std::filesystem::is_directory(checkpoint.path()) ? checkpoint.path() : checkpoint.path().parent_path();
   if (!std::filesystem::exists(folder / "run.json")) return {};
-  const auto run = nlohmann::json::parse(read_file(folder / "run.json"), nullptr, /*allow_exceptions=*/false);
+  const auto run = parse_bounded_json(read_file(folder / "run.json"));
   if (!run.is_object() || !run.contains("about") || !run["about"].is_object()) return {};
-  return run["about"].value("model", "");
+  const auto model = run["about"].find("model");
+  return model != run["about"].end() && model->is_string() ? model->get<std::string>() : "";
 }
 
 CheckpointPointer find_origin(const edit::Plan& plan, const Wanted& wanted, const std::filesystem::path& given) {

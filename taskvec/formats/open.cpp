@@ -1,5 +1,5 @@
 #include "taskvec/core/error.h"
-#include "taskvec/formats/folders/inside.h"
+#include "taskvec/core/files/inside.h"
 #include "taskvec/formats/folders/not_weights.h"
 #include "taskvec/formats/folders/sidecars.h"
 #include "taskvec/formats/gguf/gguf.h"

@@ -1,5 +1,7 @@
+#include "taskvec/core/bounded_json.h"
 #include "taskvec/core/error.h"
 #include "taskvec/core/files/atomic_file.h"
+#include "taskvec/core/files/inside.h"
 #include "taskvec/models/clip.h"
 
 #include <nlohmann/json.hpp>
@@ -14,12 +16,9 @@ ClipConfig read_config(const std::filesystem::path& path) {
     fail(ErrorCode::NotFound, "{}: no such file; a model is a Hugging Face CLIP folder with config.json and model.safetensors",
          path.string());
   }
-  nlohmann::json json;
-  try {
-    json = nlohmann::json::parse(read_file(path, uint64_t{16} << 20));
-  } catch (const nlohmann::json::exception& error) {
-    fail(ErrorCode::Format, "{}: not valid JSON: {}", path.string(), error.what());
-  }
+  const nlohmann::json json = parse_bounded_json(read_file(path, uint64_t{16} << 20));
+  if (json.is_discarded())
+    fail(ErrorCode::Format, "{}: not valid JSON, or nested more than {} levels deep", path.string(), kMaxJsonDepth);
   return ClipConfig::from_json(json, path);
 }
 
@@ -36,7 +35,7 @@ void check_finite(const bridge::Params& params, const ParamSpec& spec, const std
 }  // namespace
 
 ClipModel open_clip(const std::filesystem::path& folder) {
-  Clip network(read_config(folder / "config.json"));
+  Clip network(read_config(inside(folder, "config.json")));
   std::shared_ptr<const formats::Checkpoint> checkpoint = formats::open(folder);
   bridge::Params params = bridge::load(*checkpoint);
   network.params().check(params, checkpoint->path().string());

@@ -7,14 +7,42 @@
 
 #include <algorithm>
 #include <set>
+#include <unordered_map>
 
 namespace taskvec::text {
 namespace {
 
-/// An added token as it is looked for.
-struct Pattern {
-  std::u32string content;
-  AddedToken token;
+/// Added tokens, to be looked for at every place of a text in a time that the longest of them bounds: a trie, its edges in one
+/// table.
+class Patterns {
+ public:
+  void add(const std::u32string& content, const AddedToken& token) {
+    uint64_t node = 0;
+    for (const char32_t c : content) node = edges_.try_emplace(edge(node, c), edges_.size() + 1).first->second;
+    tokens_.try_emplace(node, token);  // of two with one content the first counts
+    if (content.size() > kMaxLength)
+      fail(ErrorCode::Format, "an added token of {} characters; at most {} are expected", content.size(), kMaxLength);
+  }
+
+  /// The longest one that begins at text[from], and its length; null where there is none.
+  std::pair<const AddedToken*, size_t> longest(std::u32string_view text, size_t from) const {
+    std::pair<const AddedToken*, size_t> best{nullptr, 0};
+    uint64_t node = 0;
+    for (size_t i = from; i < text.size(); ++i) {
+      const auto next = edges_.find(edge(node, text[i]));
+      if (next == edges_.end()) break;
+      node = next->second;
+      if (const auto token = tokens_.find(node); token != tokens_.end()) best = {&token->second, i + 1 - from};
+    }
+    return best;
+  }
+
+ private:
+  static constexpr size_t kMaxLength = 256;  // characters; a place of the text costs so many steps at most
+  static uint64_t edge(uint64_t node, char32_t c) { return node << 21 | c; }  // a code point has 21 bits
+
+  std::unordered_map<uint64_t, uint64_t> edges_;
+  std::unordered_map<uint64_t, AddedToken> tokens_;
 };
 
 /// A stretch of text, or the added token that was found there.
@@ -24,24 +52,20 @@ struct Piece {
 };
 
 /// Cuts the added tokens out of a text: leftmost first, the longest where several start at one place.
-std::vector<Piece> extract(std::u32string_view text, const std::vector<Pattern>& patterns) {
+std::vector<Piece> extract(std::u32string_view text, const Patterns& patterns) {
   std::vector<Piece> pieces;
   size_t begin = 0;
   for (size_t i = 0; i < text.size();) {
-    const Pattern* best = nullptr;
-    for (const Pattern& pattern : patterns) {
-      if (text.substr(i).starts_with(pattern.content) && (!best || pattern.content.size() > best->content.size()))
-        best = &pattern;
-    }
-    if (!best) {
+    const auto [best, length] = patterns.longest(text, i);
+    if (best == nullptr) {
       ++i;
       continue;
     }
-    size_t start = i, end = i + best->content.size();
-    while (best->token.lstrip && start > begin && is_space(text[start - 1])) --start;
-    while (best->token.rstrip && end < text.size() && is_space(text[end])) ++end;
+    size_t start = i, end = i + length;
+    while (best->lstrip && start > begin && is_space(text[start - 1])) --start;
+    while (best->rstrip && end < text.size() && is_space(text[end])) ++end;
     if (start > begin) pieces.push_back({std::u32string(text.substr(begin, start - begin))});
-    pieces.push_back({{}, &best->token});
+    pieces.push_back({{}, best});
     begin = i = end;
   }
   if (begin < text.size()) pieces.push_back({std::u32string(text.substr(begin))});
@@ -52,7 +76,7 @@ std::vector<Piece> extract(std::u32string_view text, const std::vector<Pattern>&
 
 struct ClipTokenizer::State {
   Bpe bpe;
-  std::vector<Pattern> raw, normalized;
+  Patterns raw, normalized;
   int64_t vocab_size = 0, bos = 0, eos = 0, pad = 0;
 };
 
@@ -74,21 +98,20 @@ ClipTokenizer ClipTokenizer::open(const std::filesystem::path& folder) {
   };
   const int64_t bos = id_of(files.bos), eos = id_of(files.eos), pad = id_of(files.pad), unknown = id_of(files.unknown);
   for (const std::string& name : {files.bos, files.eos, files.pad, files.unknown}) {
-    const bool known =
-        std::any_of(files.added.begin(), files.added.end(), [&](const AddedToken& t) { return t.content == name; });
+    const bool known = std::ranges::any_of(files.added, [&](const AddedToken& t) { return t.content == name; });
     if (!known) files.added.push_back({name, id_of(name)});
   }
 
-  std::vector<Pattern> raw, normalized;
+  Patterns raw, normalized;
   std::set<int64_t> ids;
   for (const auto& [token, id] : files.vocab) ids.insert(id);
   for (const AddedToken& token : files.added) {
     ids.insert(token.id);
     const std::u32string content = decode_utf8(token.content);
     if (token.normalized) {
-      normalized.push_back({normalize(content), token});
+      normalized.add(normalize(content), token);
     } else {
-      raw.push_back({content, token});
+      raw.add(content, token);
     }
   }
   Bpe bpe(std::move(files.vocab), files.merges, unknown, files.origin);

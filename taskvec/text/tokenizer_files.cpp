@@ -1,7 +1,9 @@
 #include "taskvec/text/tokenizer_files.h"
 
+#include "taskvec/core/bounded_json.h"
 #include "taskvec/core/error.h"
 #include "taskvec/core/files/atomic_file.h"
+#include "taskvec/core/files/inside.h"
 
 #include <nlohmann/json.hpp>
 
@@ -15,6 +17,7 @@ namespace fs = std::filesystem;
 using Json = nlohmann::json;
 using Merges = std::vector<std::pair<std::string, std::string>>;
 
+constexpr uint64_t kMaxFileBytes = uint64_t{256} << 20;
 constexpr int64_t kMaxVocab = int64_t{1} << 24;
 constexpr const char* kPattern = R"(<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+)";
 
@@ -23,8 +26,8 @@ constexpr const char* kPattern = R"(<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|
 }
 
 Json read_json(const fs::path& file) {
-  Json json = Json::parse(read_file(file), nullptr, false);
-  if (!json.is_object()) fail(ErrorCode::Format, "{}: not a JSON object", file.string());
+  Json json = parse_bounded_json(read_file(file, kMaxFileBytes));
+  if (!json.is_object()) fail(ErrorCode::Format, "{}: not a JSON object, or nested too deep", file.string());
   return json;
 }
 
@@ -67,7 +70,7 @@ Merges parse_merges(const Json& json, const fs::path& file) {
 
 Merges read_merges(const fs::path& file) {
   Merges merges;
-  const std::string text = read_file(file);
+  const std::string text = read_file(file, kMaxFileBytes);
   for (size_t begin = 0, number = 0; begin < text.size(); ++number) {
     const size_t end = std::min(text.find('\n', begin), text.size());
     std::string line = text.substr(begin, end - begin);
@@ -138,19 +141,19 @@ void read_config(TokenizerFiles& files, const fs::path& file) {
 
 TokenizerFiles read_tokenizer_files(const fs::path& folder) {
   TokenizerFiles files;
-  if (fs::exists(folder / "tokenizer.json")) {
+  if (is_there(folder / "tokenizer.json")) {
     files.origin = (folder / "tokenizer.json").string();
-    read_tokenizer_json(files, folder / "tokenizer.json");
-  } else if (fs::exists(folder / "vocab.json") && fs::exists(folder / "merges.txt")) {
+    read_tokenizer_json(files, inside(folder, "tokenizer.json"));
+  } else if (is_there(folder / "vocab.json") && is_there(folder / "merges.txt")) {
     files.origin = (folder / "merges.txt").string();
-    files.vocab = parse_vocab(read_json(folder / "vocab.json"), folder / "vocab.json");
-    files.merges = read_merges(folder / "merges.txt");
+    files.vocab = parse_vocab(read_json(inside(folder, "vocab.json")), folder / "vocab.json");
+    files.merges = read_merges(inside(folder, "merges.txt"));
   } else {
     fail(ErrorCode::NotFound,
          "no tokenizer in {}: expected tokenizer.json, or vocab.json and merges.txt; copy them from the model's origin",
          folder.string());
   }
-  if (fs::exists(folder / "tokenizer_config.json")) read_config(files, folder / "tokenizer_config.json");
+  if (is_there(folder / "tokenizer_config.json")) read_config(files, inside(folder, "tokenizer_config.json"));
   return files;
 }
 

@@ -125,7 +125,7 @@ TEST_F(Tasks, ImageFolder) {
                 for (int64_t i = 0; i < broken->size(); ++i) broken->image(i);
                 open_dataset(load_task(write_task(text)), Split::Val)->image(0);
               }),
-              AllOf(HasSubstr("0.png"), HasSubstr("neither JPEG nor PNG")));
+              AllOf(HasSubstr("0.png"), HasSubstr("neither JPEG, PNG, WebP")));
 }
 
 TEST_F(Tasks, WebDatasetTar) {

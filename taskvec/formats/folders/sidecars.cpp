@@ -1,6 +1,6 @@
 #include "taskvec/formats/folders/sidecars.h"
 
-#include "taskvec/formats/folders/inside.h"
+#include "taskvec/core/files/inside.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>

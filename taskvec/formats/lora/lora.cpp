@@ -1,7 +1,7 @@
 #include "taskvec/formats/lora/lora.h"
 
 #include "taskvec/core/error.h"
-#include "taskvec/formats/folders/inside.h"
+#include "taskvec/core/files/inside.h"
 #include "taskvec/formats/lora/lora_product.h"
 
 #include <algorithm>

@@ -1,7 +1,7 @@
 #include "taskvec/formats/pytorch/pytorch.h"
 
 #include "taskvec/core/error.h"
-#include "taskvec/formats/folders/inside.h"
+#include "taskvec/core/files/inside.h"
 #include "taskvec/formats/folders/not_weights.h"
 #include "taskvec/formats/pytorch/strided.h"
 #include "taskvec/formats/pytorch/torch_file.h"

@@ -3,7 +3,7 @@
 #include "taskvec/core/bounded_json.h"
 #include "taskvec/core/error.h"
 #include "taskvec/core/files/atomic_file.h"
-#include "taskvec/formats/folders/inside.h"
+#include "taskvec/core/files/inside.h"
 #include "taskvec/formats/quantised/recipe.h"
 #include "taskvec/kernels/convert.h"
 

@@ -1,7 +1,7 @@
 #include "taskvec/core/error.h"
 #include "taskvec/core/files/atomic_file.h"
+#include "taskvec/core/files/inside.h"
 #include "taskvec/formats/delta/delta.h"
-#include "taskvec/formats/folders/inside.h"
 #include "taskvec/formats/folders/not_weights.h"
 #include "taskvec/formats/safetensors/safetensors.h"
 

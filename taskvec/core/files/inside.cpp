@@ -1,11 +1,11 @@
-#include "taskvec/formats/folders/inside.h"
+#include "taskvec/core/files/inside.h"
 
 #include "taskvec/core/error.h"
 
 #include <algorithm>
 #include <cctype>
 
-namespace taskvec::formats {
+namespace taskvec {
 
 namespace fs = std::filesystem;
 
@@ -40,4 +40,4 @@ fs::path inside(const fs::path& folder, const std::string& name) {
   return file;
 }
 
-}  // namespace taskvec::formats
+}  // namespace taskvec

@@ -3,7 +3,7 @@
 #include <filesystem>
 #include <string>
 
-namespace taskvec::formats {
+namespace taskvec {
 
 /// folder / name. A folder may come from anybody, and a symbolic link in it could pass any file of this machine off as a part of
 /// the model, so links must stay inside; or lead into the blobs of a Hugging Face cache (models--x/snapshots/y/... ->
@@ -17,4 +17,4 @@ inline bool is_there(const std::filesystem::path& path) {
   return std::filesystem::exists(std::filesystem::symlink_status(path, error));
 }
 
-}  // namespace taskvec::formats
+}  // namespace taskvec
