@@ -4,6 +4,7 @@
 #include "cli/help.h"
 #include "taskvec/core/console.h"
 #include "taskvec/core/error.h"
+#include "taskvec/core/interrupt.h"
 #include "taskvec/core/printable.h"
 #include "taskvec/core/version.h"
 
@@ -24,7 +25,8 @@ constexpr const char* kDescription =
     "  taskvec edit 'base + 0.4*(ft - base)' -s base=clip/ -s ft=clip-mnist/ -o out/\n"
     "  taskvec diff clip/ out/\n";
 
-/// Exit codes: 0 done, 1 failed (or different), 2 bad usage or input, 3 constraints that nothing satisfies.
+/// Exit codes: 0 done, 1 failed (or different), 2 bad usage or input, 3 constraints that nothing satisfies, 128 + N stopped by
+/// signal N.
 int exit_code(taskvec::ErrorCode code) {
   using taskvec::ErrorCode;
   return code == ErrorCode::Io || code == ErrorCode::Numeric ? 1 : 2;
@@ -74,6 +76,9 @@ int run(CLI::App& app, const std::vector<std::string>& words, std::vector<char*>
     }
     taskvec::flush_output();
     return 0;
+  } catch (const taskvec::Interrupted& interrupted) {
+    const int status = 128 + interrupted.signal();
+    return report(words, "stopped" + (interrupted.where().empty() ? "; nothing was written" : interrupted.where()), status);
   } catch (const taskvec::Error& error) {
     return report(words, error.what(), exit_code(error.code()));
   } catch (const std::bad_alloc&) {
@@ -87,6 +92,7 @@ int run(CLI::App& app, const std::vector<std::string>& words, std::vector<char*>
 
 int main(int argc, char** argv) {
   taskvec::open_console();
+  taskvec::catch_interrupts();
   std::signal(SIGBUS, on_bus_error);
   CLI::App app(kDescription, "taskvec");
   app.set_version_flag("--version,-V", std::string(taskvec::version()), "print the version");

@@ -7,6 +7,7 @@
 #include "taskvec/core/progress.h"
 #include "taskvec/eval/linear_sweep.h"
 #include "taskvec/report/plot.h"
+#include "taskvec/report/result_folder.h"
 #include "taskvec/report/table.h"
 #include "taskvec/search/grid.h"
 #include "taskvec/train/head.h"
@@ -26,7 +27,7 @@ struct Arguments {
   std::vector<std::string> sources, tasks, modes;
   eval::EvalOptions options;
   uint64_t cache = kSweepCache;
-  bool json = false;
+  bool json = false, force = false;
 };
 
 /// base + $a*(first - base) + $b*(second - base)
@@ -57,9 +58,18 @@ analysis::Logits make_logits(eval::EditedClip& model, eval::Evaluator& evaluator
   };
 }
 
-void write_map(const std::filesystem::path& file, const std::string& title, const std::vector<double>& grid,
-               const at::Tensor& error) {
-  report::HeatMap map{.title = title, .labels = {}, .matrix = {}, .low = -1, .high = 1, .numbers = grid.size() <= 9, .frame = {}};
+void write_map(const std::filesystem::path& stem, const std::string& mode, const std::vector<data::Task>& tasks,
+               const std::vector<double>& grid, const at::Tensor& error) {
+  report::HeatMap map{.title = "Disentanglement error, " + mode,
+                      .labels = {},
+                      .matrix = {},
+                      .low = 0,
+                      .high = 1,
+                      .x_label = "times the vector of " + tasks[1].name,
+                      .y_label = "times the vector of " + tasks[0].name,
+                      .value_label = "ξ",
+                      .numbers = grid.size() <= 9,
+                      .frame = {}};
   for (size_t i = 0; i < grid.size(); ++i) {
     map.labels.push_back(report::coefficient(grid[i]));
     const at::Tensor row = error[static_cast<int64_t>(i)].contiguous();
@@ -68,7 +78,7 @@ void write_map(const std::filesystem::path& file, const std::string& title, cons
     if (!map.frame) map.frame = std::pair(i, i);
     map.frame->second = i;
   }
-  write_file_atomically(file, report::png(map));
+  report::write_picture(stem, map);
 }
 
 std::string with_interval(const analysis::Mean& mean) { return fmt::format("{:.3f} ± {:.3f}", mean.value, mean.half_width); }
@@ -97,7 +107,9 @@ void run_disentangle(Arguments& arguments) {
     const bool linear = eval::linear_origin(model, eval::Mode::Auto, arguments.origin).has_value();
     arguments.modes = linear ? std::vector<std::string>{"linear"} : std::vector<std::string>{"standard", "posthoc"};
   }
-  if (!arguments.output.empty()) std::filesystem::create_directories(arguments.output);
+  report::ResultFolder folder{arguments.output, "disentangle", "disentanglement.json", {}};
+  for (const std::string& mode : arguments.modes) folder.files.insert(folder.files.end(), {mode + ".png", mode + ".svg"});
+  if (!arguments.output.empty()) folder.claim(arguments.force);
 
   ordered_json all{
       {"tasks", {tasks[0].name, tasks[1].name}}, {"split", arguments.split}, {"distance", arguments.distance}, {"grid", grid}};
@@ -113,12 +125,10 @@ void run_disentangle(Arguments& arguments) {
     all["modes"][mode] = to_json(map);
     table.row({mode, with_interval(map.everywhere), with_interval(map.box)});
     if (!arguments.output.empty()) {
-      write_map(std::filesystem::path(arguments.output) / (mode + ".png"),
-                fmt::format("ξ, {}: {} down, {} across", mode, tasks[0].name, tasks[1].name), grid, map.error);
+      write_map(folder.path / mode, mode, tasks, grid, map.error);
     }
   }
-  if (!arguments.output.empty())
-    write_file_atomically(std::filesystem::path(arguments.output) / "disentanglement.json", all.dump(1) + "\n");
+  if (!arguments.output.empty()) folder.write(all);
   if (arguments.json) {
     print_result("disentangle", all);
   } else {
@@ -157,6 +167,7 @@ void add_disentangle_command(CLI::App& app) {
   command->add_option("-o,--output", arguments->output, "a folder for disentanglement.json and a picture per mode");
   add_cache_option(*command, arguments->cache);
   add_device_option(*command, arguments->device);
+  command->add_flag("--force", arguments->force, "replace earlier results in OUTPUT");
   command->add_flag("--json", arguments->json, "the maps as JSON");
   command->callback([=] { run_disentangle(*arguments); });
 }

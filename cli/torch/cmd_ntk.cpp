@@ -9,6 +9,7 @@
 #include "taskvec/core/progress.h"
 #include "taskvec/core/random.h"
 #include "taskvec/report/plot.h"
+#include "taskvec/report/result_folder.h"
 #include "taskvec/report/table.h"
 #include "taskvec/tangent/ntk.h"
 
@@ -29,7 +30,7 @@ struct Arguments {
   int64_t samples = 100, outputs = 4;
   uint64_t seed = 0, memory = 1'000'000'000;
   double ridge = 1e-3;
-  bool float64 = false, json = false;
+  bool float64 = false, json = false, force = false;
 };
 
 /// The samples of all tasks, one task after the other.
@@ -98,7 +99,7 @@ void write_pictures(const std::filesystem::path& folder, const analysis::Spectru
                                .percent = false};
   const at::Tensor values = spectrum.values.slice(0, 0, shown);
   eigenvalues.series.push_back({"log10", numbers((values / values[0]).clamp_min(1e-16).log10())});
-  write_file_atomically(folder / "eigenvalues.png", report::png(eigenvalues));
+  report::write_picture(folder / "eigenvalues", eigenvalues);
   report::LinePlot where{.title = "Where eigenfunctions live",
                          .x_label = "eigenfunction, the largest eigenvalue first",
                          .y_label = "share of its energy",
@@ -108,12 +109,15 @@ void write_pictures(const std::filesystem::path& folder, const analysis::Spectru
                          .chosen = {}};
   for (size_t t = 0; t < tasks.size(); ++t)
     where.series.push_back({tasks[t].name, numbers(energy.select(1, static_cast<int64_t>(t)).slice(0, 0, shown))});
-  write_file_atomically(folder / "local-energy.png", report::png(where));
+  report::write_picture(folder / "local-energy", where);
 }
 
 void run_ntk(const Arguments& arguments) {
   const auto tasks = load_tasks(arguments.tasks);
   if (arguments.samples < 4) fail(ErrorCode::InvalidArgument, "--samples {}: expected at least 4 a task", arguments.samples);
+  const report::ResultFolder folder{
+      arguments.output, "ntk", "ntk.json", {"eigenvalues.png", "eigenvalues.svg", "local-energy.png", "local-energy.svg"}};
+  if (!arguments.output.empty()) folder.claim(arguments.force);
   bridge::configure_torch();
   const models::ClipModel model = models::open_clip(arguments.model);
   const Sample sample = sample_of(tasks, model, arguments);
@@ -149,11 +153,9 @@ void run_ntk(const Arguments& arguments) {
                report::percent(share.slice(0, 0, 10).mean().item<double>())});
   }
   if (!arguments.output.empty()) {
-    const std::filesystem::path folder = arguments.output;
-    std::filesystem::create_directories(folder);
-    write_pictures(folder, spectrum, energy, tasks);
+    write_pictures(folder.path, spectrum, energy, tasks);
     for (int64_t i = 0; i < gram.size(0); ++i) json["gram"].push_back(numbers(gram[i]));
-    write_file_atomically(folder / "ntk.json", json.dump(1) + "\n");
+    folder.write(json);
     json.erase("gram");
   }
   if (arguments.json) {
@@ -189,6 +191,7 @@ void add_ntk_command(CLI::App& app) {
       ->default_str("1G");
   command->add_flag("--float64", arguments->float64, "compute in float64");
   command->add_option("-o,--output", arguments->output, "a folder for ntk.json, with the kernel, and two pictures");
+  command->add_flag("--force", arguments->force, "replace earlier results in OUTPUT");
   command->add_flag("--json", arguments->json, "the figures as JSON");
   command->callback([=] { run_ntk(*arguments); });
 }

@@ -62,7 +62,7 @@ void add_cache_option(CLI::App& command, uint64_t& budget) {
 }
 
 void keep_sweeps(eval::Evaluator& evaluator, uint64_t budget) {
-  if (budget > 0) evaluator.keep_sweeps({cache_dir() / "sweeps", budget});
+  if (budget > 0 && !cache_dir().empty()) evaluator.keep_sweeps({cache_dir() / "sweeps", budget});
 }
 
 data::Split parse_split(const std::string& text) {

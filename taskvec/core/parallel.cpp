@@ -1,6 +1,7 @@
 #include "taskvec/core/parallel.h"
 
 #include "taskvec/core/error.h"
+#include "taskvec/core/interrupt.h"
 
 #include <sched.h>
 
@@ -49,6 +50,7 @@ struct Job {
     const bool was_inside = std::exchange(t_inside, true);
     for (int64_t i = next++; i < n; i = next++) {
       try {
+        check_interrupt();
         (*body)(i);
       } catch (...) {
         next = n;

@@ -1,6 +1,7 @@
 #include "taskvec/core/progress.h"
 
 #include "taskvec/core/console.h"
+#include "taskvec/core/interrupt.h"
 #include "taskvec/core/printable.h"
 
 #include <fmt/format.h>
@@ -62,6 +63,7 @@ Progress::~Progress() {
 }
 
 void Progress::add(int64_t done) {
+  check_interrupt();
   State& state = *state_;
   state.done += done;
   if (!state.enabled) return;

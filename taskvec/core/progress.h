@@ -18,6 +18,7 @@ class Progress {
   ~Progress();
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
+  /// @throws Interrupted when the process was asked to stop
   void add(int64_t done);
   /// Extra words at the end of the line, e.g. "loss 0.31".
   void note(std::string text);

@@ -6,6 +6,7 @@
 #include "taskvec/core/progress.h"
 #include "taskvec/demo/study.h"
 #include "taskvec/eval/task_vectors.h"
+#include "taskvec/report/result_folder.h"
 #include "taskvec/train/finetune.h"
 
 #include <chrono>
@@ -137,7 +138,8 @@ DemoOptions quick(DemoOptions options) {
 
 Json run_demo(const DemoOptions& options) {
   const Clock total;
-  std::filesystem::create_directories(options.output);
+  const report::ResultFolder folder{options.output, "demo", "results.json", {}};
+  folder.claim(/*force=*/true);  // a demonstration that was stopped, or is run again, goes on there
   Study study(options);
   Json results, seconds;
   const auto timed = [&](const char* name, auto&& part) {
@@ -172,8 +174,7 @@ Json run_demo(const DemoOptions& options) {
                          {"keep", options.keep},
                          {"patch_keep", options.patch_keep},
                          {"split", "test"}};
-  write_file_atomically(options.output / "results.json", results.dump(1) + "\n");
-  return results;
+  return folder.write(results);
 }
 
 }  // namespace taskvec::demo

@@ -2,6 +2,11 @@
 #include "taskvec/demo/study.h"
 
 namespace taskvec::demo {
+namespace {
+
+std::filesystem::path stem_of(const std::filesystem::path& file) { return file.parent_path() / file.stem(); }
+
+}  // namespace
 
 void plot_coefficients(const std::filesystem::path& file, const std::string& title, const search::SearchResult& result,
                        const std::vector<std::string>& tasks, double floor, const std::string& control) {
@@ -15,7 +20,7 @@ void plot_coefficients(const std::filesystem::path& file, const std::string& tit
     plot.series.push_back({task, curve(result, task)});
   }
   plot.chosen = result.trials[result.nearest].coefficients.front();
-  write_file_atomically(file, report::png(plot));
+  report::write_picture(stem_of(file), plot);
 }
 
 void plot_cosines(const std::filesystem::path& file, const std::vector<std::string>& tasks,
@@ -24,7 +29,8 @@ void plot_cosines(const std::filesystem::path& file, const std::vector<std::stri
   map.title = "Cosines of the task vectors";
   map.labels = tasks;
   map.matrix = cosines;
-  write_file_atomically(file, report::png(map));
+  map.value_label = "cosine";
+  report::write_picture(stem_of(file), map);
 }
 
 void plot_answers(const std::filesystem::path& file, Study& study, const data::Task& task,
@@ -54,7 +60,7 @@ void plot_answers(const std::filesystem::path& file, Study& study, const data::T
       strip.tiles[t].answers.push_back({task.classes[answer], task.classes[answer] == strip.tiles[t].truth});
     }
   }
-  write_file_atomically(file, report::png(strip));
+  report::write_picture(stem_of(file), strip);
 }
 
 }  // namespace taskvec::demo

@@ -1,6 +1,7 @@
 #include "taskvec/eval/samples.h"
 
 #include "taskvec/core/error.h"
+#include "taskvec/core/interrupt.h"
 
 #include <numeric>
 
@@ -25,6 +26,7 @@ at::Tensor Samples::labels(const data::Task& task, data::Split split) {
 }
 
 at::Tensor Samples::pixels(const data::Task& task, data::Split split, const at::Device& device, int64_t begin, int64_t end) {
+  check_interrupt();
   std::vector<int64_t> indices(static_cast<size_t>(end - begin));
   std::iota(indices.begin(), indices.end(), begin);
   return loader(task, split).images(indices).to(device);

@@ -2,8 +2,13 @@
 
 #include "taskvec/bridge/params.h"
 #include "taskvec/core/error.h"
+#include "taskvec/core/fingerprint.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cctype>
 #include <vector>
 
 namespace taskvec::eval {
@@ -12,8 +17,33 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kKey = "taskvec.sweep";
+constexpr const char* kDigest = "taskvec.digest";
 constexpr const char* kTensor = "outputs";
 constexpr uint64_t kHeader = 1024;  // bytes of a file that are not its block, at most
+
+/// Of a block and what it is for: a header alone proves nothing about the bytes behind it.
+std::string digest(const std::string& key, const at::Tensor& block) {
+  return Fingerprint().update(key).update(bridge::view(block).bytes).hex();
+}
+
+/// Blocks are named after fingerprints; nothing else in the folder is ours.
+bool is_block(const fs::path& file) {
+  const std::string name = file.stem().string();
+  return file.extension() == ".safetensors" && name.size() == 32 &&
+         std::ranges::all_of(name, [](unsigned char c) { return std::isxdigit(c) != 0; });
+}
+
+/// Whether nobody else can put anything into a folder, which is made where it is not there.
+bool is_private(const fs::path& folder) {
+  std::error_code error;
+  if (folder.empty()) return false;
+  fs::create_directories(folder.parent_path(), error);
+  ::mkdir(folder.c_str(), 0700);
+  struct stat status {};
+  if (::lstat(folder.c_str(), &status) != 0 || !S_ISDIR(status.st_mode) || status.st_uid != ::geteuid()) return false;
+  if ((status.st_mode & 077) != 0 && ::chmod(folder.c_str(), 0700) != 0) return false;
+  return true;
+}
 
 }  // namespace
 
@@ -24,7 +54,7 @@ fs::path SweepCache::file_of(const std::string& key) const { return folder_ / (k
 std::optional<at::Tensor> SweepCache::find(const std::string& key, at::IntArrayRef shape) const {
   const fs::path file = file_of(key);
   std::error_code error;
-  if (!fs::exists(file, error)) return std::nullopt;
+  if (!is_private(folder_) || !fs::is_regular_file(fs::symlink_status(file, error))) return std::nullopt;
   try {
     const auto checkpoint = formats::open(file);
     const auto& metadata = checkpoint->manifest().metadata;
@@ -32,8 +62,11 @@ std::optional<at::Tensor> SweepCache::find(const std::string& key, at::IntArrayR
     if (found == metadata.end() || found->second != key) return std::nullopt;
     const at::Tensor block = bridge::load(*checkpoint).at(kTensor);
     if (block.sizes() != shape || block.scalar_type() != at::kFloat) return std::nullopt;
+    at::Tensor own = block.clone();  // the file may go, or change, while the block is used
+    const auto known = metadata.find(kDigest);
+    if (known == metadata.end() || known->second != digest(key, own)) return std::nullopt;
     fs::last_write_time(file, fs::file_time_type::clock::now(), error);
-    return block.clone();  // the file may go while the block is used
+    return own;
   } catch (const Error&) {
     return std::nullopt;
   }
@@ -49,7 +82,7 @@ void SweepCache::make_room(uint64_t bytes) const {
   uint64_t total = bytes;
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(folder_, error)) {
-    if (entry.path().extension() != ".safetensors") continue;
+    if (!is_block(entry.path()) || !fs::is_regular_file(entry.symlink_status(error))) continue;
     const uint64_t size = entry.file_size(error);
     if (error) continue;  // another process was faster
     blocks.push_back({entry.last_write_time(error), size, entry.path()});
@@ -65,13 +98,12 @@ void SweepCache::make_room(uint64_t bytes) const {
 bool SweepCache::store(const std::string& key, const at::Tensor& block) {
   const uint64_t bytes = static_cast<uint64_t>(block.numel()) * sizeof(float) + kHeader;
   if (bytes > budget_) return false;
-  std::error_code error;
-  fs::create_directories(folder_, error);
+  if (!is_private(folder_)) return false;
   make_room(bytes);
   bridge::Params params;
-  params.add(kTensor, block);
+  params.add(kTensor, block.contiguous());
   try {
-    bridge::save(params, file_of(key), {{kKey, key}});
+    bridge::save(params, file_of(key), {{kKey, key}, {kDigest, digest(key, params.at(kTensor))}});
   } catch (const Error& failed) {
     if (failed.code() != ErrorCode::Io) throw;
     return false;

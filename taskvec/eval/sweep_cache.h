@@ -11,8 +11,9 @@ namespace taskvec::eval {
 
 /// Blocks of a linearised network's outputs, kept on disk between runs: a pass that was interrupted goes on behind its last
 /// block, and another search with the same vectors makes no pass. One safetensors file a block, named after the fingerprint of
-/// everything that the block depends on. It is only a cache: what is damaged or was made for something else counts as absent, and
-/// where nothing can be written nothing is kept. Threads: one at a time; processes may share the folder.
+/// everything that the block depends on, with a digest of its bytes, in a folder of the user's own (mode 0700). It is only a
+/// cache: what is damaged, was made for something else or can have been put there by another user counts as absent, and where
+/// nothing can be written nothing is kept. Threads: one at a time; processes may share the folder.
 class SweepCache {
  public:
   /// @param folder  need not exist

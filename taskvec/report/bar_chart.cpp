@@ -43,19 +43,17 @@ void draw_legend(const Canvas& canvas, const BarChart& chart) {
   }
 }
 
-}  // namespace
-
-std::string png(const BarChart& chart) {
+Canvas draw(const BarChart& chart) {
   check(chart);
   const double bars = static_cast<double>(chart.series.size());
   const double bar = std::clamp(560.0 / (static_cast<double>(chart.groups.size()) * (bars + 1)), 14.0, 64.0);
   const double pitch = std::max(bar * (bars + 1), 60.0), group_width = bars * bar;
   const auto width = std::max(900, static_cast<int>(kLeft + kRight + static_cast<double>(chart.groups.size()) * pitch));
-  const Canvas canvas(width, kHeight);
+  Canvas canvas(width, kHeight);
   const Axis y = y_axis(chart);
   const double step = (width - kLeft - kRight) / static_cast<double>(chart.groups.size());
 
-  canvas.text(chart.title, 24, 38, width - 48, {24, kBlack, true, Anchor::Left});
+  canvas.title(chart.title, 24, 38, width - 48, 24);
   canvas.vertical_text(chart.y_label, 26, (kTop + kBottom) / 2, kBottom - kTop, {19, kBlack, false, Anchor::Middle});
   draw_legend(canvas, chart);
   for (const double tick : y.ticks) {
@@ -77,7 +75,12 @@ std::string png(const BarChart& chart) {
     canvas.text(chart.groups[group], middle, kBottom + 28, step - 8, {18, kBlack, false, Anchor::Middle});
   }
   canvas.line(kLeft, y.at(0), width - kRight, y.at(0), kGray, 1.5);
-  return canvas.png();
+  return canvas;
 }
+
+}  // namespace
+
+std::string png(const BarChart& chart) { return draw(chart).png(); }
+std::string svg(const BarChart& chart) { return draw(chart).svg(); }
 
 }  // namespace taskvec::report

@@ -3,6 +3,8 @@
 #include "taskvec/core/error.h"
 #include "taskvec/report/text_width.h"
 
+#include <cairo-svg.h>
+
 #include <algorithm>
 #include <array>
 #include <numbers>
@@ -18,6 +20,13 @@ cairo_surface_t* make_surface(int width, int height) {
     fail(ErrorCode::InvalidArgument, "a picture of {} x {} pixels: 1 to {} a side can be drawn", width, height, kMaxSide);
   }
   return cairo_image_surface_create(CAIRO_FORMAT_RGB24, width, height);
+}
+
+/// What is drawn is remembered, to be played into any format.
+cairo_surface_t* make_recording(int width, int height) {
+  cairo_surface_destroy(make_surface(width, height));  // checks the size
+  const cairo_rectangle_t extents{0, 0, static_cast<double>(width), static_cast<double>(height)};
+  return cairo_recording_surface_create(CAIRO_CONTENT_COLOR, &extents);
 }
 
 void set(cairo_t* context, const Colour& colour) { cairo_set_source_rgb(context, colour.red, colour.green, colour.blue); }
@@ -43,7 +52,7 @@ Colour mix(const Colour& a, const Colour& b, double share) {
 Canvas::Canvas(int width, int height)
     : width_(width),
       height_(height),
-      surface_(make_surface(width, height), &cairo_surface_destroy),
+      surface_(make_recording(width, height), &cairo_surface_destroy),
       context_(cairo_create(surface_.get()), &cairo_destroy) {
   box(0, 0, width, height, colours::kWhite);
 }
@@ -81,6 +90,13 @@ void Canvas::text(std::string_view text, double x, double y, double max_width, c
   const double shift = type.anchor == Anchor::Left ? 0 : type.anchor == Anchor::Middle ? width / 2 : width;
   cairo_move_to(context(), x - shift, y);
   cairo_show_text(context(), shown.c_str());
+}
+
+void Canvas::title(std::string_view words, double x, double y, double max_width, double size) const {
+  constexpr double kSmallest = 11;
+  Type type{size, colours::kBlack, true, Anchor::Left};
+  while (type.size > kSmallest && text_width(words, type) > max_width) type.size -= 1;
+  text(words, x, y, max_width, type);
 }
 
 void Canvas::vertical_text(std::string_view words, double x, double y, double max_width, const Type& type) const {
@@ -159,13 +175,38 @@ void Canvas::image(const unsigned char* pixels, int height, int width, int chann
   cairo_restore(context());
 }
 
-std::string Canvas::png() const {
-  std::string bytes;
-  cairo_status_t status = cairo_status(context());
-  if (status == CAIRO_STATUS_SUCCESS) status = cairo_surface_write_to_png_stream(surface_.get(), append, &bytes);
+void Canvas::play(cairo_surface_t* target) const {
+  const std::unique_ptr<cairo_t, decltype(&cairo_destroy)> context(cairo_create(target), &cairo_destroy);
+  cairo_set_source_surface(context.get(), surface_.get(), 0, 0);
+  cairo_paint(context.get());
+  check(cairo_status(context.get()));
+}
+
+void Canvas::check(cairo_status_t status) {
   if (status != CAIRO_STATUS_SUCCESS)
     fail(ErrorCode::Numeric, "the picture could not be drawn: {}", cairo_status_to_string(status));
+}
+
+std::string Canvas::png() const {
+  check(cairo_status(context()));
+  const std::unique_ptr<cairo_surface_t, decltype(&cairo_surface_destroy)> image(make_surface(width_, height_),
+                                                                                 &cairo_surface_destroy);
+  play(image.get());
+  std::string bytes;
+  check(cairo_surface_write_to_png_stream(image.get(), append, &bytes));
   return bytes;
+}
+
+std::string Canvas::svg() const {
+  check(cairo_status(context()));
+  std::string text;
+  const std::unique_ptr<cairo_surface_t, decltype(&cairo_surface_destroy)> image(
+      cairo_svg_surface_create_for_stream(append, &text, width_, height_), &cairo_surface_destroy);
+  cairo_svg_surface_set_document_unit(image.get(), CAIRO_SVG_UNIT_PX);
+  play(image.get());
+  cairo_surface_finish(image.get());
+  check(cairo_surface_status(image.get()));
+  return text;
 }
 
 }  // namespace taskvec::report

@@ -26,7 +26,7 @@ Colour mix(const Colour& a, const Colour& b, double share);
 
 enum class Anchor { Left, Middle, Right };
 
-/// A white RGB image with the few shapes that the plots use. Cairo's own call does the rest: context().
+/// A white picture, as PNG or SVG, with the few shapes that the plots use. Cairo's own call does the rest: context().
 class Canvas {
  public:
   /// @throws Error{InvalidArgument} for sizes that Cairo cannot hold
@@ -46,6 +46,8 @@ class Canvas {
   void text(std::string_view text, double x, double y, double max_width, const Type& type) const;
   /// The same, turned by 90 degrees to the left, around (x, y).
   void vertical_text(std::string_view text, double x, double y, double max_width, const Type& type) const;
+  /// A line of bold type that becomes smaller rather than shorter.
+  void title(std::string_view text, double x, double y, double max_width, double size) const;
   /// Pixels that a text takes.
   double text_width(std::string_view text, const Type& type) const;
 
@@ -59,9 +61,12 @@ class Canvas {
 
   /// @throws Error{Numeric} naming Cairo's complaint when something could not be drawn
   std::string png() const;
+  std::string svg() const;
 
  private:
   void select(const Type& type) const;
+  void play(cairo_surface_t* target) const;
+  static void check(cairo_status_t status);
 
   int width_, height_;
   std::unique_ptr<cairo_surface_t, decltype(&cairo_surface_destroy)> surface_;

@@ -9,7 +9,7 @@ namespace {
 
 using namespace colours;
 
-constexpr int kImage = 112, kColumn = 158, kLine = 22, kMargin = 24, kMostColumns = 8, kHead = 92;
+constexpr int kImage = 112, kColumn = 158, kLine = 22, kMargin = 24, kMostColumns = 8, kHead = 64, kMostName = 170;
 
 void check(const ImageStrip& strip) {
   check_count(strip.tiles.size(), 200, "image strip", "tiles");
@@ -66,23 +66,36 @@ void draw_tile(const Canvas& canvas, const ImageStrip::Tile& tile, double x, dou
   }
 }
 
-}  // namespace
-
-std::string png(const ImageStrip& strip) {
+Canvas draw(const ImageStrip& strip) {
   check(strip);
   const auto count = static_cast<int>(strip.tiles.size()), columns = std::min(count, kMostColumns),
              rows = (count + columns - 1) / columns;
   const int row_height = kImage + kLine * (1 + static_cast<int>(strip.models.size())) + 26;
-  const int width = std::max(2 * kMargin + columns * kColumn, 720);
-  const Canvas canvas(width, kHead + rows * row_height + 6);
-  canvas.text(strip.title, kMargin, 38, width - 2 * kMargin, {24, kBlack, true, Anchor::Left});
-  std::string legend = "below each image: the true class";
-  for (const std::string& model : strip.models) legend += ", then " + model;
-  canvas.text(legend, kMargin, 66, width - 2 * kMargin, {16, kGray, false, Anchor::Left});
-  for (int i = 0; i < count; ++i) {
-    draw_tile(canvas, strip.tiles[static_cast<size_t>(i)], kMargin + i % columns * kColumn, kHead + i / columns * row_height);
+  const Canvas::Type label{16, kGray, false, Anchor::Right};
+  double names = 0;
+  {
+    const Canvas ruler(1, 1);
+    names = ruler.text_width("true class", label);
+    for (const std::string& model : strip.models) names = std::max(names, ruler.text_width(model, label));
   }
-  return canvas.png();
+  const int left = kMargin + static_cast<int>(std::min(names + 1, double{kMostName})) + 12;
+  const int width = std::max(left + columns * kColumn + kMargin, 720);
+  Canvas canvas(width, kHead + rows * row_height + 6);
+  canvas.title(strip.title, kMargin, 38, width - 2 * kMargin, 24);
+  for (int row = 0; row < rows; ++row) {
+    double baseline = kHead + row * row_height + kImage + kLine;
+    canvas.text("true class", left - 12, baseline, kMostName, label);
+    for (const std::string& model : strip.models) canvas.text(model, left - 12, baseline += kLine, kMostName, label);
+  }
+  for (int i = 0; i < count; ++i) {
+    draw_tile(canvas, strip.tiles[static_cast<size_t>(i)], left + i % columns * kColumn, kHead + i / columns * row_height);
+  }
+  return canvas;
 }
+
+}  // namespace
+
+std::string png(const ImageStrip& strip) { return draw(strip).png(); }
+std::string svg(const ImageStrip& strip) { return draw(strip).svg(); }
 
 }  // namespace taskvec::report

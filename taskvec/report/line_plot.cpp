@@ -36,7 +36,7 @@ Axis y_axis(const LinePlot& plot) {
 }
 
 void draw_frame(const Canvas& canvas, const LinePlot& plot, const Axis& x, const Axis& y) {
-  canvas.text(plot.title, 24, 38, kWidth - 48, {24, kBlack, true, Anchor::Left});
+  canvas.title(plot.title, 24, 38, kWidth - 48, 24);
   for (const double tick : y.ticks) {
     canvas.line(x.start, y.at(tick), x.end, y.at(tick), kLightGray, 1);
     canvas.text(y.label(tick, plot.percent), x.start - 12, y.at(tick) + 6, kLeft - 40, {17, kGray, false, Anchor::Right});
@@ -110,11 +110,9 @@ void draw_names(const Canvas& canvas, const LinePlot& plot, const Axis& x, const
   }
 }
 
-}  // namespace
-
-std::string png(const LinePlot& plot) {
+Canvas draw(const LinePlot& plot) {
   check(plot);
-  const Canvas canvas(kWidth, kHeight);
+  Canvas canvas(kWidth, kHeight);
   double names = 0;
   for (const auto& series : plot.series) {
     names = std::max(names, canvas.text_width(series.name, {18, kBlack, true, Anchor::Left}));
@@ -132,7 +130,12 @@ std::string png(const LinePlot& plot) {
   for (size_t i = 0; i < plot.series.size(); ++i) draw_series(canvas, plot, i, x, y);
   cairo_restore(canvas.context());
   draw_names(canvas, plot, x, y, names);
-  return canvas.png();
+  return canvas;
 }
+
+}  // namespace
+
+std::string png(const LinePlot& plot) { return draw(plot).png(); }
+std::string svg(const LinePlot& plot) { return draw(plot).svg(); }
 
 }  // namespace taskvec::report

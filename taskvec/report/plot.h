@@ -1,6 +1,9 @@
 #pragma once
 
+#include "taskvec/core/files/atomic_file.h"
+
 #include <cstdint>
+#include <filesystem>
 #include <optional>
 #include <string>
 #include <utility>
@@ -8,8 +11,8 @@
 
 namespace taskvec::report {
 
-/// Pictures for people, as PNG bytes: large type, colours that stay apart for colour-blind readers, nothing outside the canvas
-/// whatever the input (long texts end in an ellipsis). Write them with write_file_atomically(). All png() functions throw
+/// Pictures for people, as PNG and SVG: large type, colours that stay apart for colour-blind readers, nothing outside the canvas
+/// whatever the input (long texts end in an ellipsis). All functions throw
 /// Error{InvalidArgument} naming what is empty, of unequal length or too large.
 
 /// Values over a common axis, named at the end of their lines.
@@ -31,6 +34,7 @@ struct LinePlot {
   bool percent = true;           ///< y are fractions, shown in percent on an axis from 0 to 100
 };
 std::string png(const LinePlot& plot);  ///< 900 x 560 pixels
+std::string svg(const LinePlot& plot);
 
 /// A square matrix with its numbers, e.g. cosines of task vectors. Colours run from `low` (orange) over 0 (white) to `high`
 /// (blue).
@@ -39,10 +43,12 @@ struct HeatMap {
   std::vector<std::string> labels;          ///< at most 40
   std::vector<std::vector<double>> matrix;  ///< labels x labels
   double low = -1, high = 1;
+  std::string x_label{}, y_label{}, value_label{};      ///< of columns, rows and the colours
   bool numbers = true;                                  ///< in the cells
   std::optional<std::pair<size_t, size_t>> frame = {};  ///< first and last row, and column, of a square that is framed
 };
 std::string png(const HeatMap& map);
+std::string svg(const HeatMap& map);
 
 /// Sample images with what models say to them, in rows.
 struct ImageStrip {
@@ -61,6 +67,7 @@ struct ImageStrip {
   std::vector<Tile> tiles;          ///< at most 200
 };
 std::string png(const ImageStrip& strip);
+std::string svg(const ImageStrip& strip);
 
 /// Groups of bars, e.g. accuracy per task before and after.
 struct BarChart {
@@ -74,5 +81,13 @@ struct BarChart {
   bool percent = true;
 };
 std::string png(const BarChart& chart);
+std::string svg(const BarChart& chart);
+
+/// Writes STEM.png and STEM.svg, atomically.
+template <typename Plot>
+void write_picture(const std::filesystem::path& stem, const Plot& plot) {
+  write_file_atomically(stem.string() + ".png", png(plot));
+  write_file_atomically(stem.string() + ".svg", svg(plot));
+}
 
 }  // namespace taskvec::report

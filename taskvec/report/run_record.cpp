@@ -1,5 +1,6 @@
 #include "taskvec/report/run_record.h"
 
+#include "taskvec/core/bounded_json.h"
 #include "taskvec/core/error.h"
 #include "taskvec/core/files/atomic_file.h"
 #include "taskvec/core/version.h"
@@ -12,6 +13,8 @@ namespace taskvec::report {
 namespace {
 
 using nlohmann::json;
+
+constexpr uint64_t kMaxRecordBytes = uint64_t{16} << 20;
 
 std::filesystem::path run_file(const std::filesystem::path& folder) { return folder / "run.json"; }
 
@@ -30,38 +33,29 @@ void write_run(const std::filesystem::path& folder, json record) {
 
 json read_run(const std::filesystem::path& folder) {
   if (!std::filesystem::exists(run_file(folder))) return nullptr;
-  try {
-    return json::parse(read_file(run_file(folder)));
-  } catch (const json::exception& error) {
-    fail(ErrorCode::Format, "{}: not a record of a run: {}; delete it to start anew", run_file(folder).string(), error.what());
-  }
+  const json record = parse_bounded_json(read_file(run_file(folder), kMaxRecordBytes));
+  const auto bad = [&](const char* why) {
+    fail(ErrorCode::Format, "{}: not a record of a run: {}; delete it to start anew", run_file(folder).string(), why);
+  };
+  if (!record.is_object()) bad("it is no JSON object");
+  if (const auto state = record.find("state"); state != record.end() && *state != "running" && *state != "finished")
+    bad("'state' is neither running nor finished");
+  if (const auto asked = record.find("asked"); asked != record.end() && !asked->is_object()) bad("'asked' is no JSON object");
+  return record;
 }
 
-JsonLines::JsonLines(std::filesystem::path path) : path_(std::move(path)) {
-  if (std::filesystem::exists(path_)) {
-    const std::string text = read_file(path_);
-    const size_t complete = text.rfind('\n') == std::string::npos ? 0 : text.rfind('\n') + 1;
-    if (complete < text.size()) std::filesystem::resize_file(path_, complete);
-  }
-  out_.open(path_, std::ios::app | std::ios::binary);
-  if (!out_) fail(ErrorCode::Io, "{}: cannot be opened for writing; is its folder there and writable?", path_.string());
-}
+JsonLines::JsonLines(const std::filesystem::path& path)
+    : file_(path, [](std::string_view, std::string_view half) { return half.starts_with('{'); }) {}
 
-void JsonLines::append(const json& value) {
-  out_ << value.dump(-1, ' ', false, json::error_handler_t::replace) << '\n' << std::flush;
-  if (!out_) fail(ErrorCode::Io, "{}: cannot be written; is the disk full?", path_.string());
-}
+void JsonLines::append(const json& value) { file_.append(value.dump(-1, ' ', false, json::error_handler_t::replace)); }
 
 std::vector<json> read_json_lines(const std::filesystem::path& path) {
   std::vector<json> lines;
   if (!std::filesystem::exists(path)) return lines;
   const std::string text = read_file(path);
   for (size_t begin = 0, end = 0; (end = text.find('\n', begin)) != std::string::npos; begin = end + 1) {
-    try {
-      lines.push_back(json::parse(std::string_view(text).substr(begin, end - begin)));
-    } catch (const json::exception& error) {
-      fail(ErrorCode::Format, "{}: line {} is not JSON: {}", path.string(), lines.size() + 1, error.what());
-    }
+    lines.push_back(parse_bounded_json(std::string_view(text).substr(begin, end - begin)));
+    if (!lines.back().is_object()) fail(ErrorCode::Format, "{}: line {} is no JSON object", path.string(), lines.size());
   }
   return lines;
 }

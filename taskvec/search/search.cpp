@@ -1,5 +1,7 @@
 #include "taskvec/search/search.h"
 
+#include "taskvec/core/error.h"
+#include "taskvec/core/interrupt.h"
 #include "taskvec/search/trial_log.h"
 
 #include <chrono>
@@ -45,7 +47,14 @@ SearchResult grid_search(const SearchOptions& options, const Objective& objectiv
       ++result.resumed;
     } else {
       const auto start = Clock::now();
-      trial = {point, objective(point), 0, 0, 0};
+      try {
+        trial = {point, objective(point), 0, 0, 0};
+      } catch (const Interrupted& interrupted) {
+        const std::string how = log ? fmt::format("the same command goes on there ({})", options.log.string())
+                                    : "with -o FOLDER the same command would go on there";
+        throw Interrupted(interrupted.signal(),
+                          fmt::format(" after {} of {} points; {}", result.trials.size(), points.size(), how));
+      }
       trial.seconds = std::chrono::duration<double>(Clock::now() - start).count();
     }
     judge(trial, options);  // before it is logged: an unknown metric is not worth a line

@@ -1,12 +1,13 @@
 #include "taskvec/search/trial_log.h"
 
+#include "taskvec/core/bounded_json.h"
 #include "taskvec/core/error.h"
-#include "taskvec/core/files/atomic_file.h"
 
 #include <nlohmann/json.hpp>
 
 #include <cmath>
 #include <limits>
+#include <stdexcept>
 
 namespace taskvec::search {
 namespace {
@@ -15,58 +16,76 @@ using nlohmann::json;
 
 json to_json(double value) { return std::isfinite(value) ? json(value) : json(nullptr); }
 
-double to_double(const json& value) { return value.is_null() ? std::numeric_limits<double>::quiet_NaN() : value.get<double>(); }
+[[noreturn]] void bad(const char* why) { throw std::invalid_argument(why); }
+
+double number(const json& value, double low, double high, const char* what) {
+  if (!value.is_number()) bad(what);
+  const auto found = value.get<double>();
+  if (!(found >= low && found <= high)) bad(what);
+  return found;
+}
+
+/// The first line, by which the file is known as ours.
+std::string header(const std::string& key) { return json{{"format", 1}, {"key", key}}.dump(); }
 
 }  // namespace
 
 TrialLog::TrialLog(const std::filesystem::path& path, const std::string& key, const std::vector<Axis>& axes) : path_(path) {
   for (const Axis& axis : axes) names_.push_back(axis.name);
-  const bool fresh = !std::filesystem::exists(path) || std::filesystem::file_size(path) == 0;
-  if (!fresh) read(key);
-  out_.open(path, std::ios::app | std::ios::binary);
-  if (!out_) fail(ErrorCode::Io, "{}: cannot be opened for writing; is its folder there and writable?", path.string());
-  if (fresh || std::filesystem::file_size(path) == 0) write({{"format", 1}, {"key", key}});
+  file_.emplace(path, [&](std::string_view whole, std::string_view half) {
+    if (whole.empty()) return header(key).starts_with(half);
+    const json first = parse_bounded_json(whole.substr(0, whole.find('\n')));
+    constexpr std::string_view kTrial = R"({"coefficients":)";
+    return first.is_object() && first.contains("key") && kTrial.substr(0, half.size()) == half.substr(0, kTrial.size());
+  });
+  read(file_->text(), key);
+  if (file_->text().empty()) file_->append(header(key));
 }
 
-void TrialLog::read(const std::string& key) {
-  const std::string text = read_file(path_);
-  const size_t complete = text.rfind('\n') == std::string::npos ? 0 : text.rfind('\n') + 1;
-  for (size_t begin = 0, number = 1; begin < complete; ++number) {
+void TrialLog::read(const std::string& text, const std::string& key) {
+  for (size_t begin = 0, number = 1; begin < text.size(); ++number) {
     const size_t end = text.find('\n', begin);
+    const json line = parse_bounded_json(std::string_view(text).substr(begin, end - begin));
     try {
-      const json line =
-          json::parse(text.begin() + static_cast<std::ptrdiff_t>(begin), text.begin() + static_cast<std::ptrdiff_t>(end));
-      if (number == 1) {
-        const auto found = line.at("key").get<std::string>();
-        if (found != key) {
-          fail(ErrorCode::InvalidArgument,
-               "{}: holds the trials of another search (key '{}', this one has '{}'): the expression, the sources, the tasks or "
-               "the "
-               "limit differ; give another -o folder, or delete the file to start anew",
-               path_.string(), found, key);
-        }
-      } else {
+      if (!line.is_object()) bad("no JSON object");
+      if (number > 1) {
         remember(line);
+      } else if (const auto found = line.find("key"); found == line.end() || !found->is_string()) {
+        bad("the first line of a log has a 'key'");
+      } else if (*found != key) {
+        fail(ErrorCode::InvalidArgument,
+             "{}: holds the trials of another search (key '{}', this one has '{}'): the expression, the sources, the tasks or "
+             "the limit differ; give another -o folder, or delete the file to start anew",
+             path_.string(), found->get<std::string>(), key);
       }
-    } catch (const json::exception& error) {
+    } catch (const std::invalid_argument& error) {
       fail(ErrorCode::Format, "{}: line {} is not a trial of a search: {}; delete the line, or the file to start anew",
            path_.string(), number, error.what());
     }
     begin = end + 1;
   }
-  if (complete < text.size()) std::filesystem::resize_file(path_, complete);
 }
 
 void TrialLog::remember(const json& line) {
+  const auto member = [&](const char* key) -> const json& {
+    const auto found = line.find(key);
+    if (found == line.end()) bad("it lacks 'coefficients', 'metrics' or 'seconds'");
+    return *found;
+  };
+  constexpr double kInfinite = std::numeric_limits<double>::infinity(), kLargest = std::numeric_limits<double>::max();
   Trial trial;
-  const json& coefficients = line.at("coefficients");
+  const json &coefficients = member("coefficients"), &metrics = member("metrics");
+  if (!coefficients.is_object() || !metrics.is_object()) bad("'coefficients' and 'metrics' are maps of numbers");
+  trial.seconds = number(member("seconds"), 0, kInfinite, "'seconds' is no number from 0");
+  for (const auto& [name, value] : metrics.items())
+    trial.metrics[name] =
+        value.is_null() ? std::numeric_limits<double>::quiet_NaN() : number(value, 0, 1, "a metric is no number from 0 to 1");
+  for (const auto& [name, value] : coefficients.items()) number(value, -kLargest, kLargest, "a coefficient is no number");
   if (coefficients.size() != names_.size()) return;  // of a search over other axes
   for (const std::string& name : names_) {
     if (!coefficients.contains(name)) return;
     trial.coefficients.push_back(coefficients.at(name).get<double>());
   }
-  for (const auto& [name, value] : line.at("metrics").items()) trial.metrics[name] = to_double(value);
-  trial.seconds = line.at("seconds").get<double>();
   trials_[trial.coefficients] = std::move(trial);
 }
 
@@ -79,12 +98,7 @@ void TrialLog::append(const Trial& trial) {
   json coefficients = json::object(), metrics = json::object();
   for (size_t i = 0; i < names_.size(); ++i) coefficients[names_[i]] = trial.coefficients[i];
   for (const auto& [name, value] : trial.metrics) metrics[name] = to_json(value);
-  write({{"coefficients", coefficients}, {"metrics", metrics}, {"seconds", trial.seconds}});
-}
-
-void TrialLog::write(const json& line) {
-  out_ << line.dump() << '\n' << std::flush;
-  if (!out_) fail(ErrorCode::Io, "{}: cannot be written; is the disk full?", path_.string());
+  file_->append(json{{"coefficients", coefficients}, {"metrics", metrics}, {"seconds", trial.seconds}}.dump());
 }
 
 }  // namespace taskvec::search

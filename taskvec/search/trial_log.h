@@ -1,10 +1,11 @@
 #pragma once
 
+#include "taskvec/core/files/line_file.h"
 #include "taskvec/search/search.h"
 
 #include <nlohmann/json_fwd.hpp>
 
-#include <fstream>
+#include <optional>
 
 namespace taskvec::search {
 
@@ -17,7 +18,8 @@ namespace taskvec::search {
 class TrialLog {
  public:
   /// Reads what is there. Half a line at the end (from a kill) is cut off; NaN is written as null.
-  /// @throws Error{InvalidArgument} for a log of another objective, Error{Format} naming file and line, Error{Io}.
+  /// @throws Error{InvalidArgument} for a log of another objective, Error{Format} naming file and line where a line is no trial
+  /// (accuracies are from 0 to 1), Error{Io}.
   TrialLog(const std::filesystem::path& path, const std::string& key, const std::vector<Axis>& axes);
 
   /// The metrics and seconds of a trial that was logged; nullptr when there is none.
@@ -26,14 +28,13 @@ class TrialLog {
   void append(const Trial& trial);
 
  private:
-  void read(const std::string& key);
+  void read(const std::string& text, const std::string& key);
   void remember(const nlohmann::json& line);
-  void write(const nlohmann::json& line);
 
   std::filesystem::path path_;
   std::vector<std::string> names_;
   std::map<std::vector<double>, Trial> trials_;
-  std::ofstream out_;
+  std::optional<LineFile> file_;
 };
 
 }  // namespace taskvec::search

@@ -1,9 +1,12 @@
 #include "taskvec/train/finetune.h"
 
 #include "taskvec/bridge/device.h"
+#include "taskvec/core/console.h"
 #include "taskvec/core/error.h"
+#include "taskvec/core/interrupt.h"
 #include "taskvec/core/progress.h"
 #include "taskvec/core/version.h"
+#include "taskvec/formats/folders/replaceable.h"
 #include "taskvec/train/head.h"
 #include "taskvec/train/moves.h"
 #include "taskvec/train/optimiser.h"
@@ -212,9 +215,11 @@ void train(const Job& job) {
   int64_t step = 0;
   if (const auto snapshot = job.run.resume()) {
     const at::NoGradGuard no_grad;
+    job.run.check_snapshot(*snapshot, with_state(moves.leaves(), optimiser));
     for (const auto& [name, tensor] : moves.leaves()) tensor.copy_(snapshot->state.at(name));
     optimiser.restore(snapshot->state);
     step = snapshot->step;
+    note("{}: going on behind step {} of {}", job.run.path().string(), step, o.steps);
   }
 
   std::optional<Progress> progress;
@@ -222,7 +227,14 @@ void train(const Job& job) {
   if (progress && step > 0) progress->add(step);
   BatchOrder order(job.loader.size(), o.batch, o.seed);
   OtherBatches others(job.others, job.loader.preprocess(), o);
+  const auto stop_when_asked = [&] {
+    if (interrupt_signal() == 0) return;
+    if (step > 0) job.run.snapshot(step, with_state(moves.leaves(), optimiser));
+    throw Interrupted(interrupt_signal(), fmt::format(" at step {} of {}; the same command goes on from there", step, o.steps));
+  };
+  const HoldInterrupts whole_steps;
   while (step < o.steps) {
+    stop_when_asked();
     const std::vector<int64_t> batch = order.indices(step);
     const at::Tensor unlabelled = others.pixels(step);
     Gradients result = gradients({job.loader.images(batch).to(device), job.loader.labels(batch).to(device),
@@ -257,18 +269,15 @@ FinetuneResult finetune(const fs::path& model_path, const data::Task& task, cons
   const auto start = std::chrono::steady_clock::now();
   check(options);
   bridge::configure_torch();
-  std::error_code none;
-  if (fs::equivalent(model_path, output, none)) {
-    fail(ErrorCode::InvalidArgument, "{}: the output folder is the model itself; choose another folder", output.string());
-  }
   models::ClipModel model = models::open_clip(model_path);
+  formats::check_not_a_source(output, *model.checkpoint, "the model");
   const auto dataset = data::open_dataset(task, data::Split::Train);
   Datasets others;
   for (const data::Task& other : options.penalty_tasks) others.push_back(data::open_dataset(other, data::Split::Train));
   const fs::path start_model = options.from_random ? output / "origin" : model_path;
   const json about = {{"model", fs::absolute(start_model).lexically_normal().string()}, {"task", task.file.string()}};
   RunFolder run(output, asked(model, task, *dataset, others, options), about, options.force);
-  if (options.from_random) model = random_origin(model, *options.from_random, start_model);
+  if (options.from_random && !run.result()) model = random_origin(model, *options.from_random, run.work() / "origin");
 
   FinetuneResult result;
   result.already_done = run.result().has_value();

@@ -1,8 +1,10 @@
 #include "taskvec/train/pretrain.h"
 
 #include "taskvec/bridge/device.h"
+#include "taskvec/core/console.h"
 #include "taskvec/core/error.h"
 #include "taskvec/core/files/atomic_file.h"
+#include "taskvec/core/interrupt.h"
 #include "taskvec/core/progress.h"
 #include "taskvec/core/version.h"
 #include "taskvec/data/dataset.h"
@@ -106,15 +108,22 @@ void train(const Job& job, const bridge::Params& params, const std::map<std::str
   int64_t step = 0;
   if (const auto snapshot = job.run.resume()) {
     const at::NoGradGuard no_grad;
+    job.run.check_snapshot(*snapshot, with_state(params, optimiser));
     for (const auto& [name, tensor] : params) tensor.copy_(snapshot->state.at(name));
     optimiser.restore(snapshot->state);
     step = snapshot->step;
+    note("{}: going on behind step {} of {}", job.run.path().string(), step, o.steps);
   }
   Progress progress("pre-training", o.steps, "steps");
   progress.add(step);
   BatchOrder order(job.loader.size(), o.batch, o.seed);
   double last = 0;
+  const HoldInterrupts whole_steps;
   while (step < o.steps) {
+    if (const int signal = interrupt_signal(); signal != 0) {
+      if (step > 0) job.run.snapshot(step, with_state(params, optimiser));
+      throw Interrupted(signal, fmt::format(" at step {} of {}; the same command goes on from there", step, o.steps));
+    }
     Gradients result = gradients(job, params, order.indices(step), step);
     const double rate = cosine_schedule(o.learning_rate, step, o.steps, o.warmup);
     const double norm = optimiser.step(std::move(result.grads), rate);

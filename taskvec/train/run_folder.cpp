@@ -2,13 +2,15 @@
 
 #include "taskvec/core/error.h"
 #include "taskvec/core/files/atomic_file.h"
+#include "taskvec/core/fingerprint.h"
+#include "taskvec/formats/folders/replaceable.h"
 
 #include <fcntl.h>
 #include <sys/file.h>
 #include <unistd.h>
 
-#include <array>
 #include <charconv>
+#include <limits>
 
 namespace taskvec::train {
 namespace {
@@ -16,7 +18,19 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-constexpr std::array kArtefacts{"model.safetensors", "resume.safetensors", "metrics.jsonl", "checkpoints", "origin", "run.json"};
+constexpr const char* kNext = "next";  // the folder in which a run starts anew beside a finished one
+
+constexpr const char* kDigest = "taskvec.digest";
+
+/// Of a snapshot's tensors and step, in order: what a flipped bit changes.
+std::string digest_of(int64_t step, const bridge::Params& state) {
+  Fingerprint print;
+  print.update(std::to_string(step));
+  std::map<std::string, at::Tensor> in_order;  // of a file's tensors, whatever order it has
+  for (const auto& [name, tensor] : state) in_order.emplace(name, tensor.detach().cpu().contiguous());
+  for (const auto& [name, tensor] : in_order) print.update(name).update(bridge::view(tensor).bytes);
+  return print.hex();
+}
 
 /// "learning_rate 0.001 instead of 0.0003", or "" when both ask the same.
 std::string difference(const json& before, const json& now) {
@@ -45,13 +59,85 @@ int lock_folder(const fs::path& folder) {
        folder.string());
 }
 
+/// A model of ours: a folder that taskvec may replace.
+bool is_own_model(const fs::path& folder) {
+  std::error_code error;
+  return fs::is_directory(fs::symlink_status(folder, error)) && formats::foreign_entries(folder).empty();
+}
+
+/// Removes a model's folder with the files that taskvec wrote into it, and with nothing else.
+void remove_model(const fs::path& folder) {
+  std::error_code error;
+  if (!is_own_model(folder)) return;
+  for (const auto& entry : fs::directory_iterator(folder, error)) fs::remove(entry.path(), error);
+  fs::remove(folder, error);
+}
+
+/// Removes what runs write, by name; whatever else lies there stays.
+void remove_run(const fs::path& folder) {
+  std::error_code error;
+  for (const char* name : {"resume.safetensors", "metrics.jsonl", "run.json"})
+    if (fs::is_regular_file(fs::symlink_status(folder / name, error))) fs::remove(folder / name, error);
+  try {
+    formats::check_replaceable(folder / "model.safetensors", /*force=*/true);
+    fs::remove(folder / "model.safetensors", error);
+  } catch (const Error&) {  // somebody else's
+  }
+  for (const auto& entry : fs::directory_iterator(folder / "checkpoints", error))
+    if (entry.path().filename().string().starts_with("step-")) remove_model(entry.path());
+  fs::remove(folder / "checkpoints", error);
+  remove_model(folder / "origin");
+}
+
+/// Puts a whole run in the place of the one above it, whose files it replaces one by one; run.json comes last, so that after a
+/// kill the next start does the rest.
+void promote(const fs::path& next, const fs::path& folder) {
+  std::error_code error;
+  const auto move = [&](const fs::path& from, const fs::path& to) {
+    fs::rename(from, to, error);
+    if (error) fail(ErrorCode::Io, "cannot put {} in the place of {}: {}", from.string(), to.string(), error.message());
+  };
+  for (const char* name : {"checkpoints", "origin"}) {
+    if (!fs::is_directory(next / name)) continue;
+    if (std::string_view(name) == "origin") {
+      remove_model(folder / name);
+    } else {
+      for (const auto& entry : fs::directory_iterator(folder / name, error))
+        if (entry.path().filename().string().starts_with("step-")) remove_model(entry.path());
+      fs::remove(folder / name, error);
+    }
+    move(next / name, folder / name);
+  }
+  std::vector<fs::path> files;
+  for (const auto& entry : fs::directory_iterator(next))
+    if (entry.is_regular_file(error) && entry.path().filename() != "run.json") files.push_back(entry.path());
+  for (const fs::path& file : files) move(file, folder / file.filename());
+  move(next / "run.json", folder / "run.json");
+  fs::remove(next, error);
+}
+
+bool is_finished(const json& record) { return record.value("state", "") == "finished"; }
+
+/// What a run was asked; empty where its record does not say.
+json asked_of(const json& record) { return record.value("asked", json::object()); }
+
+/// A result is believed only where it can be one.
+void check_result(const json& record, const fs::path& folder) {
+  const json result = record.value("result", json());
+  const auto steps = result.find("steps"), loss = result.find("final_loss");
+  if (!result.is_object() || loss == result.end() || !(loss->is_number() || loss->is_null()) ||
+      (steps != result.end() && (!steps->is_number_integer() || *steps < 0)))
+    fail(ErrorCode::Format, "{}: its result is none of a training run; delete the file to start anew",
+         (folder / "run.json").string());
+}
+
 }  // namespace
 
 RunFolder::RunFolder(fs::path folder, json asked, json about, bool force)
     : folder_(std::move(folder)), asked_(std::move(asked)), about_(std::move(about)), lock_(lock_folder(folder_)) {
   try {
+    work_ = folder_;
     const json record = report::read_run(folder_);
-    if (!record.is_null()) check_earlier_run(record, force);
     if (record.is_null()) {
       for (const auto& entry : fs::directory_iterator(folder_)) {
         const std::string name = entry.path().filename().string();
@@ -60,6 +146,8 @@ RunFolder::RunFolder(fs::path folder, json asked, json about, bool force)
              "{}: the folder holds '{}' but no run.json, so no training run made it; choose another folder", folder_.string(),
              name);
       }
+    } else {
+      check_earlier_run(record, force);
     }
     if (!result_) write_record("running", nullptr);
   } catch (...) {
@@ -71,86 +159,138 @@ RunFolder::RunFolder(fs::path folder, json asked, json about, bool force)
 RunFolder::~RunFolder() { ::close(lock_); }
 
 void RunFolder::check_earlier_run(const json& record, bool force) {
-  const json before = record.is_object() ? record.value("asked", json()) : json();
-  const json command = before.is_object() ? before.value("command", json()) : json();
-  if (command != asked_.at("command")) {
+  const json before = asked_of(record);
+  const auto command = before.find("command");
+  if (command == before.end() || *command != asked_.at("command")) {
     fail(ErrorCode::InvalidArgument, "{}: the folder holds the run of another command ({}, not {}); choose another folder",
-         folder_.string(), command.dump(), asked_.at("command").dump());
+         folder_.string(), command == before.end() ? "unknown" : command->dump(), asked_.at("command").dump());
   }
+  const fs::path next = folder_ / kNext;
+  if (const json started = report::read_run(next); !started.is_null()) {
+    if (is_finished(started) && difference(asked_of(started), asked_).empty()) {  // killed while it was put in its place
+      promote(next, folder_);
+      return check_earlier_run(report::read_run(folder_), force);
+    }
+    if (!force && difference(asked_of(started), asked_).empty()) {
+      work_ = next;
+      return;
+    }
+    if (force) remove_run(next);
+  }
+  const bool whole = is_finished(record) && fs::exists(folder_ / "model.safetensors");
   if (force) {
-    std::error_code error;
-    for (const char* name : kArtefacts) fs::remove_all(folder_ / name, error);
+    // A finished run stays until the new one is.
+    if (whole) {
+      work_ = next;
+      fs::create_directories(work_);
+    } else {
+      remove_run(folder_);
+    }
     return;
   }
-  const bool finished = record.value("state", "") == "finished";
   if (const std::string what = difference(before, asked_); !what.empty()) {
     fail(ErrorCode::InvalidArgument,
          "{}: the folder holds {} run with {}; choose another folder, ask for the same, or start anew with --force",
-         folder_.string(), finished ? "a finished" : "an unfinished", what);
+         folder_.string(), is_finished(record) ? "a finished" : "an unfinished", what);
   }
-  if (finished && fs::exists(folder_ / "model.safetensors")) result_ = record.value("result", json::object());
+  if (!whole) return;
+  check_result(record, folder_);
+  result_ = record["result"];
 }
 
 void RunFolder::write_record(const char* state, json result) const {
   json record = {{"state", state}, {"asked", asked_}, {"about", about_}};
   if (!result.is_null()) record["result"] = std::move(result);
-  report::write_run(folder_, std::move(record));
+  report::write_run(work_, std::move(record));
 }
 
 std::optional<RunFolder::Snapshot> RunFolder::resume() {
   std::optional<Snapshot> snapshot;
-  const fs::path file = folder_ / "resume.safetensors";
+  const fs::path file = work_ / "resume.safetensors";
   if (fs::exists(file)) {
     const auto checkpoint = formats::open(file);
     const auto& metadata = checkpoint->manifest().metadata;
     const auto found = metadata.find("step");
     snapshot.emplace();
-    const char* end = found == metadata.end() ? nullptr : found->second.data() + found->second.size();
-    if (end == nullptr || std::from_chars(found->second.data(), end, snapshot->step).ptr != end || snapshot->step < 0) {
+    const std::string_view step = found == metadata.end() ? std::string_view() : found->second;
+    const auto [end, error] = std::from_chars(step.data(), step.data() + step.size(), snapshot->step);
+    if (error != std::errc{} || end != step.data() + step.size() || snapshot->step < 1 ||
+        snapshot->step > asked_.value("steps", std::numeric_limits<int64_t>::max()))
       fail(ErrorCode::Format, "{}: its metadata has no valid 'step'; delete the file to train from the start", file.string());
-    }
     snapshot->state = bridge::load(*checkpoint);
+    const auto digest = metadata.find(kDigest);  // older versions wrote none
+    if (digest != metadata.end() && digest->second != digest_of(snapshot->step, snapshot->state))
+      fail(ErrorCode::Format,
+           "{}: it is damaged: its bytes are not those that were written; delete the file to train from the start",
+           file.string());
   }
   // A killed run got further than its last snapshot: those steps will be run, and told, again.
   const int64_t done = snapshot ? snapshot->step : 0;
   std::string kept;
   for (const json& line : metrics()) {
-    if (line.value("step", int64_t{0}) <= done) kept += line.dump() + "\n";
+    if (line["step"] <= done) kept += line.dump() + "\n";
   }
   metrics_.reset();
-  write_file_atomically(folder_ / "metrics.jsonl", kept);
+  write_file_atomically(work_ / "metrics.jsonl", kept);
   return snapshot;
 }
 
+void RunFolder::check_snapshot(const Snapshot& snapshot, const bridge::Params& like) const {
+  const auto bad = [&](const std::string& why) {
+    fail(ErrorCode::Format, "{}: it is no snapshot of this run: {}; delete the file to train from the start",
+         (work_ / "resume.safetensors").string(), why);
+  };
+  for (const auto& [name, tensor] : like) {
+    const at::Tensor* found = snapshot.state.find(name);
+    if (found == nullptr) bad(fmt::format("it lacks tensor '{}'", name));
+    if (found->sizes() != tensor.sizes() || found->scalar_type() != tensor.scalar_type())
+      bad(fmt::format("tensor '{}' is {} {}, expected {} {}", name, c10::toString(found->scalar_type()),
+                      taskvec::to_string(found->sizes().vec()), c10::toString(tensor.scalar_type()),
+                      taskvec::to_string(tensor.sizes().vec())));
+    if (!found->isfinite().all().item<bool>()) bad(fmt::format("tensor '{}' is not finite", name));
+  }
+}
+
 void RunFolder::snapshot(int64_t step, const bridge::Params& state) const {
-  bridge::save(state, folder_ / "resume.safetensors", {{"step", std::to_string(step)}});
+  bridge::save(state, work_ / "resume.safetensors", {{"step", std::to_string(step)}, {kDigest, digest_of(step, state)}});
 }
 
 void RunFolder::record(const json& line) {
-  if (!metrics_) metrics_.emplace(folder_ / "metrics.jsonl");
+  if (!metrics_) metrics_.emplace(work_ / "metrics.jsonl");
   metrics_->append(line);
 }
 
-std::vector<json> RunFolder::metrics() const { return report::read_json_lines(folder_ / "metrics.jsonl"); }
+std::vector<json> RunFolder::metrics() const {
+  auto lines = report::read_json_lines(work_ / "metrics.jsonl");
+  for (size_t i = 0; i < lines.size(); ++i) {
+    const auto step = lines[i].find("step"), loss = lines[i].find("loss");
+    if (step == lines[i].end() || !step->is_number_integer() || *step < 1 || loss == lines[i].end() ||
+        !(loss->is_number() || loss->is_null()))
+      fail(ErrorCode::Format, "{}: line {} is no step of a run; delete the file to start anew with --force",
+           (work_ / "metrics.jsonl").string(), i + 1);
+  }
+  return lines;
+}
 
 void RunFolder::save_checkpoint(int64_t step, const bridge::Params& params, std::map<std::string, std::string> metadata,
                                 const formats::Checkpoint& like) const {
   std::error_code error;
-  fs::create_directories(folder_ / "checkpoints", error);
-  if (error) fail(ErrorCode::Io, "{}: cannot be made: {}", (folder_ / "checkpoints").string(), error.message());
-  bridge::save(params, folder_ / "checkpoints" / fmt::format("step-{:06}", step), std::move(metadata), &like);
+  fs::create_directories(work_ / "checkpoints", error);
+  if (error) fail(ErrorCode::Io, "{}: cannot be made: {}", (work_ / "checkpoints").string(), error.message());
+  bridge::save(params, work_ / "checkpoints" / fmt::format("step-{:06}", step), std::move(metadata), &like);
 }
 
 void RunFolder::finish(const bridge::Params& params, std::map<std::string, std::string> metadata, const formats::Checkpoint* like,
                        json result) {
   if (like != nullptr) {
     for (const fs::path& sidecar : like->manifest().sidecars) {
-      if (belongs_to_model(sidecar)) write_file_atomically(folder_ / sidecar.filename(), read_file(sidecar));
+      if (belongs_to_model(sidecar)) write_file_atomically(work_ / sidecar.filename(), read_file(sidecar));
     }
   }
-  bridge::save(params, folder_ / "model.safetensors", std::move(metadata), like);
+  bridge::save(params, work_ / "model.safetensors", std::move(metadata), like);
   write_record("finished", result);
-  fs::remove(folder_ / "resume.safetensors");
+  fs::remove(work_ / "resume.safetensors");
+  if (work_ != folder_) promote(work_, folder_);
   result_ = std::move(result);
 }
 

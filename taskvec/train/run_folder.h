@@ -19,6 +19,7 @@ namespace taskvec::train {
 ///   model.safetensors   appears complete, at the end, beside config and tokenizer files
 ///   checkpoints/        models on the path
 ///   origin/             the model that training started from, where it was made for the run
+///   next/               all of this of a run that starts anew (force), until it is finished and takes the older one's place
 /// One process at a time: the folder is locked while this object lives.
 class RunFolder {
  public:
@@ -33,6 +34,8 @@ class RunFolder {
   RunFolder& operator=(const RunFolder&) = delete;
 
   const std::filesystem::path& path() const { return folder_; }
+  /// Where its files are while it is under way: path(), or path()/next.
+  const std::filesystem::path& work() const { return work_; }
   /// The run of an earlier process that was asked the same, if that is finished: its result.
   const std::optional<nlohmann::json>& result() const { return result_; }
 
@@ -42,6 +45,8 @@ class RunFolder {
     bridge::Params state;
   };
   std::optional<Snapshot> resume();
+  /// @throws Error{Format} naming the file where a snapshot has not the names, shapes and dtypes of `like`
+  void check_snapshot(const Snapshot& snapshot, const bridge::Params& like) const;
   void snapshot(int64_t step, const bridge::Params& state) const;
 
   /// Appends a line to metrics.jsonl; line["step"] counts from 1.
@@ -59,7 +64,7 @@ class RunFolder {
   void check_earlier_run(const nlohmann::json& record, bool force);
   void write_record(const char* state, nlohmann::json result) const;
 
-  std::filesystem::path folder_;
+  std::filesystem::path folder_, work_;  // where the run is, and where it is while an older one still stands there
   nlohmann::json asked_, about_;
   std::optional<nlohmann::json> result_;
   std::optional<report::JsonLines> metrics_;

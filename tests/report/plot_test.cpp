@@ -156,8 +156,8 @@ ImageStrip strip(int tiles) {
 
 TEST(ImageStripPicture, RowsWrap) {
   const PngImage image = show(png(strip(12)));
-  EXPECT_EQ(image.width, 1312);
-  EXPECT_EQ(image.height, 506);
+  EXPECT_EQ(image.width, 1494);
+  EXPECT_EQ(image.height, 478);
   EXPECT_GT(image.count(0x000000), 12 * 5000);
   EXPECT_GT(image.count(0x009E73), 100);  // right answers
   EXPECT_GT(image.count(0xD55E00), 100);  // wrong ones

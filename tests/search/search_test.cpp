@@ -175,8 +175,25 @@ TEST(TrialLog, Errors) {
   EXPECT_THAT(message_of([&] { grid_search(options, negation); }),
               HasSubstr("trials.jsonl: line 1 is not a trial of a search: "));
   options.log = folder.path / "none" / "trials.jsonl";
-  EXPECT_EQ(message_of([&] { grid_search(options, negation); }),
-            options.log.string() + ": cannot be opened for writing; is its folder there and writable?");
+  EXPECT_THAT(message_of([&] { grid_search(options, negation); }),
+              HasSubstr(options.log.string() + ": cannot be opened for writing: No such file or directory"));
+  options.log = folder.path / "trials.jsonl";
+  for (const char* line :
+       {R"({"coefficients":{"a":0},"metrics":{"m":-5},"seconds":1})", R"({"coefficients":{"a":"x"},"metrics":{},"seconds":1})",
+        R"({"coefficients":{"a":0},"metrics":{"m":2},"seconds":1})", R"({"metrics":{},"seconds":1})",
+        R"({"coefficients":{"a":0},"metrics":{"m":0},"seconds":-1})"}) {
+    std::ofstream(options.log) << "{\"format\":1,\"key\":\"k1\"}\n" << line << "\n";
+    EXPECT_THAT(message_of([&] { grid_search(options, negation); }),
+                HasSubstr("trials.jsonl: line 2 is not a trial of a search: "))
+        << line;
+  }
+  // What is no half of a line of ours is left as it is.
+  for (const char* text : {"my notes in one line", "{\"format\":1,\"key\":\"k1\"}\nmy notes", "{\"precious\":1}"}) {
+    std::ofstream(options.log) << text;
+    EXPECT_THAT(message_of([&] { grid_search(options, negation); }), HasSubstr("ends without a line end")) << text;
+    std::ifstream file(options.log);
+    EXPECT_EQ(std::string(std::istreambuf_iterator<char>(file), {}), text);
+  }
 }
 
 RC_GTEST_PROP(GridSearchProperty, BestIsFeasibleAndNoneIsBetter, (const std::vector<std::pair<uint8_t, uint8_t>>& values)) {

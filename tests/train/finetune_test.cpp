@@ -223,7 +223,7 @@ TEST_F(Finetune, TheModelItselfIsNoOutput) {
     finetune(pocket_, task_, pocket_, options());
     FAIL() << "no error";
   } catch (const Error& error) {
-    EXPECT_THAT(error.what(), HasSubstr("the output folder is the model itself"));
+    EXPECT_THAT(error.what(), HasSubstr("would replace source 'the model'"));
   }
 }
 

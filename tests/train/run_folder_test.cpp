@@ -107,9 +107,13 @@ TEST_F(RunFolderTest, AnotherQuestionIsAnError) {
                 ": the folder holds a finished run with learning_rate 0.001 instead of 0.01; choose another folder, "
                 "ask for the same, or start anew with --force");
   EXPECT_EQ(saved(), 1.0);
-  const RunFolder forced(out_, other, {}, true);
+  RunFolder forced(out_, other, {}, true);
   EXPECT_FALSE(forced.result());
-  EXPECT_FALSE(fs::exists(out_ / "model.safetensors"));
+  EXPECT_EQ(saved(), 1.0);  // until the new one is whole
+  forced.finish(weights(2), {}, nullptr, {{"final_loss", 2}});
+  EXPECT_EQ(saved(), 2.0);
+  EXPECT_FALSE(fs::exists(out_ / "next"));
+  EXPECT_EQ(report::read_run(out_)["asked"], other);
 }
 
 TEST_F(RunFolderTest, NeverTouchesWhatIsNoRunOfItsKind) {

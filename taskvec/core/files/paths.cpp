@@ -42,7 +42,7 @@ fs::path cache_dir() {
   if (const auto path = from_environment("TASKVEC_CACHE")) return *path;
   if (const auto path = from_environment("XDG_CACHE_HOME")) return *path / "taskvec";
   if (const auto path = from_environment("HOME")) return *path / ".cache" / "taskvec";
-  return fs::temp_directory_path() / "taskvec-cache";
+  return {};  // a folder that everybody may write to is no place for what is read back
 }
 
 }  // namespace taskvec
