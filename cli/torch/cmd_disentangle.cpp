@@ -117,12 +117,12 @@ void run_disentangle(Arguments& arguments) {
   for (const std::string& mode : arguments.modes) {
     eval::Evaluator evaluator(model.network(), model.folder(), arguments.options);
     keep_sweeps(evaluator, arguments.cache);
-    if (auto origin = eval::linear_origin(model, eval::parse_mode(mode), arguments.origin))
-      evaluator.linearise(std::move(*origin));
+    const Meaning meaning = choose_mode(evaluator, model, mode, arguments.origin);
     Progress progress(mode, static_cast<int64_t>(grid.size() * grid.size()), "points");
     const auto map =
         analysis::disentanglement_error(make_logits(model, evaluator, tasks, split), grid, distance, [&] { progress.add(1); });
     all["modes"][mode] = to_json(map);
+    if (!meaning.origin.empty()) all["modes"][mode]["origin"] = meaning.origin;
     table.row({mode, with_interval(map.everywhere), with_interval(map.box)});
     if (!arguments.output.empty()) {
       write_map(folder.path / mode, mode, tasks, grid, map.error);

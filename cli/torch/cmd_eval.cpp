@@ -104,12 +104,12 @@ std::optional<std::vector<eval::TaskResult>> sweep_results(eval::EditedClip& mod
   return results;
 }
 
-std::vector<eval::TaskResult> evaluate(const Arguments& arguments, const std::vector<data::Task>& tasks) {
+std::vector<eval::TaskResult> evaluate(const Arguments& arguments, const std::vector<data::Task>& tasks, Meaning& meaning) {
   eval::EditedClip model = open_model(arguments.model, arguments.sources, arguments.coefficients, arguments.device);
   eval::Evaluator evaluator(model.network(), model.folder(), arguments.options);
   const bridge::Params& params = model.apply();
-  if (auto origin = eval::linear_origin(model, eval::parse_mode(arguments.mode), arguments.origin)) {
-    evaluator.linearise(std::move(*origin));
+  meaning = choose_mode(evaluator, model, arguments.mode, arguments.origin);
+  if (evaluator.linear()) {
     keep_sweeps(evaluator, arguments.cache);
     std::optional<eval::EditedClip> open;  // only where there are coefficients: the same model once more
     if (!arguments.coefficients.empty()) open.emplace(open_model(arguments.model, arguments.sources, {}, arguments.device));
@@ -124,7 +124,8 @@ void run_eval(Arguments& arguments) {
   if (!arguments.predictions.empty()) check_predictions(arguments.predictions, arguments.force);
   const auto tasks = load_tasks(arguments.tasks);
   arguments.options.split = parse_split(arguments.split);
-  const std::vector<eval::TaskResult> results = evaluate(arguments, tasks);
+  Meaning meaning;
+  const std::vector<eval::TaskResult> results = evaluate(arguments, tasks, meaning);
 
   nlohmann::json all = nlohmann::json::object();
   report::Table table({"task", "accuracy", "95 % interval", "images", "split", "images/s"});
@@ -141,10 +142,13 @@ void run_eval(Arguments& arguments) {
     write_file_atomically(arguments.predictions, lines);
   }
   if (arguments.json) {
-    print_result("eval", all);
+    auto about = meaning.about(arguments.split);
+    about["model"] = arguments.model;
+    print_result("eval", all, about);
     return;
   }
   table.print();
+  if (meaning.mode == "linear") print("evaluated {}\n", meaning.text());
   for (size_t i = 0; arguments.verbose && i < tasks.size(); ++i) print_classes(tasks[i], results[i]);
 }
 

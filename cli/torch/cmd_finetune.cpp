@@ -1,7 +1,9 @@
 #include "cli/common.h"
 #include "cli/torch/model_argument.h"
+#include "taskvec/bridge/device.h"
 #include "taskvec/core/console.h"
 #include "taskvec/core/progress.h"
+#include "taskvec/report/table.h"
 #include "taskvec/train/finetune.h"
 
 #include <nlohmann/json.hpp>
@@ -24,6 +26,20 @@ struct Arguments {
   bool json = false;
 };
 
+/// What weights from the tangent space score there and as an ordinary network: two different things, which people should have
+/// seen.
+void print_both_modes(const Arguments& arguments, const data::Task& task) {
+  constexpr int64_t kImages = 2000;
+  eval::EditedClip model(edit::parse("model"), {{"model", formats::open(arguments.output)}}, {},
+                         bridge::parse_device(arguments.options.device));
+  const eval::EvalOptions options{.split = data::Split::Val, .limit = kImages, .progress = false};
+  eval::Evaluator ordinary(model.network(), model.folder(), options), linear(model.network(), model.folder(), options);
+  linear.linearise(eval::linear_origin(model, eval::Mode::Auto)->params);
+  const auto in = linear.evaluate(model.apply(), task).accuracy, out = ordinary.evaluate(model.apply(), task).accuracy;
+  print("on val ({} images): {} as the linearised network, {} as an ordinary one; eval, search and edit know which is meant\n",
+        in.n, report::percent(in.value()), report::percent(out.value()));
+}
+
 void run_finetune(Arguments& arguments) {
   if (arguments.mode == "linear") arguments.options.mode = train::Mode::Linear;
   if ((arguments.penalty == "none") != arguments.penalty_tasks.empty())
@@ -32,7 +48,8 @@ void run_finetune(Arguments& arguments) {
   for (const auto& name : arguments.penalty_tasks) arguments.options.penalty_tasks.push_back(data::load_task(name));
   const double times = arguments.options.mode == train::Mode::Linear ? kLinearRate : 1;
   arguments.options.learning_rate = arguments.learning_rate.value_or(times * arguments.options.learning_rate);
-  const auto result = train::finetune(arguments.model, data::load_task(arguments.task), arguments.output, arguments.options);
+  const data::Task task = data::load_task(arguments.task);
+  const auto result = train::finetune(arguments.model, task, arguments.output, arguments.options);
   if (arguments.json) {
     print_result("finetune", nlohmann::ordered_json{{"output", arguments.output},
                                                     {"steps", result.steps},
@@ -45,6 +62,9 @@ void run_finetune(Arguments& arguments) {
   } else {
     print("{}: {} steps in {}, loss {:.4f} over the last ones\n", arguments.output, result.steps, format_seconds(result.seconds),
           result.final_loss);
+    constexpr int64_t kEnough = 100;  // images; of fewer there is hardly a validation split
+    if (arguments.options.mode == train::Mode::Linear && data::open_dataset(task, data::Split::Train)->size() >= kEnough)
+      print_both_modes(arguments, task);
   }
 }
 

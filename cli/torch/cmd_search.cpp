@@ -5,11 +5,14 @@
 #include "taskvec/core/progress.h"
 #include "taskvec/eval/convex.h"
 #include "taskvec/eval/objective.h"
+#include "taskvec/report/plot.h"
+#include "taskvec/report/result_folder.h"
 #include "taskvec/report/table.h"
 
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
+#include <cctype>
 #include <cstdio>
 #include <memory>
 #include <set>
@@ -20,12 +23,16 @@ namespace {
 using nlohmann::ordered_json;
 
 struct Arguments {
-  std::string expression, maximize, minimize, output, base, device = "cpu", mode = "auto", origin;
+  std::string expression, maximize, minimize, output, base, device = "cpu", mode = "auto", origin, write;
   std::vector<std::string> sources, coefficients, axes, constraints, tasks;
   eval::EvalOptions options;
   uint64_t cache = kSweepCache;
-  bool json = false, solve = false;
+  bool json = false, solve = false, force = false;
 };
+
+report::ResultFolder result_folder(const Arguments& arguments) {
+  return {arguments.output, "search", "result.json", {"curve.png", "curve.svg"}};
+}
 
 search::SearchOptions search_options(const Arguments& arguments) {
   if (arguments.solve) {
@@ -46,27 +53,97 @@ search::SearchOptions search_options(const Arguments& arguments) {
   options.goal = search::parse_goal(maximize ? arguments.maximize : arguments.minimize, maximize);
   for (const std::string& text : arguments.constraints) options.constraints.push_back(search::parse_constraint(text));
   if (!arguments.output.empty()) {
-    std::filesystem::create_directories(arguments.output);
+    result_folder(arguments).claim(/*force=*/true);  // a search that was stopped, or is asked more, goes on there
     options.log = std::filesystem::path(arguments.output) / "trials.jsonl";
   }
   return options;
 }
 
-/// The tasks that goal and constraints name, and those that are asked for besides.
-std::vector<data::Task> search_tasks(const Arguments& arguments, const search::SearchOptions& options) {
-  std::vector<std::string> names;
-  const auto add = [&](const std::string& name) {
-    if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
-  };
-  for (const std::string& name : options.goal.metrics) add(name);
-  for (const search::Constraint& constraint : options.constraints) add(constraint.metric);
+/// The tasks that goal and constraints name, and those that are asked for besides. A metric may be given as its task is, by a
+/// file; in `options` it then has the task's name.
+std::vector<data::Task> search_tasks(const Arguments& arguments, search::SearchOptions& options) {
   auto tasks = load_tasks(arguments.tasks);
-  for (const std::string& name : names) {
-    if (std::none_of(tasks.begin(), tasks.end(), [&](const data::Task& task) { return task.name == name; })) {
-      tasks.push_back(data::load_task(name));
+  const auto measure = [&](std::string& metric) {
+    const auto known = std::ranges::find(tasks, metric, &data::Task::name);
+    if (known != tasks.end()) return;
+    data::Task task = data::load_task(metric);
+    metric = task.name;
+    if (const auto same = std::ranges::find(tasks, metric, &data::Task::name); same == tasks.end()) {
+      tasks.push_back(std::move(task));
+    } else if (same->file != task.file) {
+      fail(ErrorCode::InvalidArgument, "two tasks are called '{}': {} and {}", metric, same->file.string(), task.file.string());
     }
+  };
+  for (std::string& metric : options.goal.metrics) measure(metric);
+  for (search::Constraint& constraint : options.constraints) {
+    const std::string given = constraint.metric;
+    measure(constraint.metric);
+    constraint.text.replace(constraint.text.find(given), given.size(), constraint.metric);
   }
   return tasks;
+}
+
+/// What `base` means in constraints, one rule everywhere: the source of that name, else the expression's base as the planner has
+/// it.
+std::string base_of(const Arguments& arguments, const eval::EditedClip& model) {
+  if (!arguments.base.empty()) return arguments.base;
+  for (const std::string& source : arguments.sources)
+    if (source.starts_with("base=")) return "base";
+  return model.layout().source_names.at(model.layout().base);
+}
+
+/// A word as a shell takes it.
+std::string quoted(const std::string& word) {
+  const bool plain = !word.empty() && std::ranges::all_of(word, [](unsigned char c) {
+    return std::isalnum(c) || std::string_view("_-./=:@+,").find(static_cast<char>(c)) != std::string_view::npos;
+  });
+  if (plain) return word;
+  std::string text = "'";
+  for (const char c : word) text += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return text + "'";
+}
+
+/// The command that writes the model, ready to paste.
+std::string next_command(const Arguments& arguments, const std::vector<std::string>& names, const std::vector<double>& values) {
+  std::string text = "taskvec edit " + quoted(arguments.expression);
+  for (const std::string& source : arguments.sources) text += " -s " + quoted(source);
+  for (const std::string& set : arguments.coefficients) text += " --set " + quoted(set);
+  for (size_t i = 0; i < names.size(); ++i) text += fmt::format(" --set {}={}", names[i], values[i]);
+  return text + " -o MODEL";
+}
+
+/// Writes the model at the coefficients that were chosen.
+void write_model(const Arguments& arguments, const std::vector<std::string>& names, const std::vector<double>& values) {
+  edit::PlanOptions options{.coefficients = parse_coefficients(arguments.coefficients)};
+  for (size_t i = 0; i < names.size(); ++i) options.coefficients[names[i]] = values[i];
+  if (arguments.mode == "standard") options.mode = edit::Mode::Standard;
+  const auto plan = edit::plan(edit::parse(arguments.expression), open_sources(arguments.sources), options);
+  note_left_behind(*plan.sources[plan.base], formats::output_of(arguments.write));
+  const edit::Summary summary = edit::run(plan, arguments.write);
+  print_warnings(summary, /*saturated=*/false);
+  if (!arguments.json) print("{}: {} tensors, written at these coefficients\n", arguments.write, summary.tensors);
+}
+
+void draw_curve(const Arguments& arguments, const search::SearchOptions& options, const search::SearchResult& result,
+                const std::vector<data::Task>& tasks, const search::Metrics& reference) {
+  constexpr size_t kMostTasks = 8;
+  if (options.axes.size() != 1 || tasks.size() > kMostTasks) return;
+  report::LinePlot plot;
+  plot.title = options.goal.text();
+  plot.x_label = options.axes[0].name;
+  plot.y_label = "accuracy on val";
+  for (const search::Trial& trial : result.trials) plot.x.push_back(trial.coefficients[0]);
+  if (!std::ranges::is_sorted(plot.x, std::ranges::less_equal{}) && plot.x.size() > 1) return;  // an axis in another order
+  for (const data::Task& task : tasks) {
+    for (const search::Constraint& constraint : options.constraints)
+      if (constraint.metric == task.name)
+        plot.levels.push_back({constraint.bound(reference), constraint.text, plot.series.size()});
+    std::vector<double> y;
+    for (const search::Trial& trial : result.trials) y.push_back(trial.metrics.at(task.name));
+    plot.series.push_back({task.name, std::move(y)});
+  }
+  if (result.best) plot.chosen = result.trials[*result.best].coefficients[0];
+  report::write_picture(std::filesystem::path(arguments.output) / "curve", plot);
 }
 
 void print_trials(const search::SearchOptions& options, const search::SearchResult& result,
@@ -121,7 +198,7 @@ void print_test(const std::vector<data::Task>& tasks, const eval::Results& refer
 
 /// The coefficients by convex optimisation: there is one best point, and no grid.
 void run_solve(const Arguments& arguments, eval::EditedClip& model, eval::EditedClip& reference, eval::Evaluator& evaluator,
-               const std::vector<data::Task>& tasks) {
+               const std::vector<data::Task>& tasks, const Meaning& meaning) {
   if (!evaluator.linear())
     fail(ErrorCode::InvalidArgument, "--solve needs the tangent space, where the loss is convex: --mode linear (or posthoc)");
   const auto sweep = eval::LinearSweep::make(model, evaluator, tasks, data::Split::Val);
@@ -129,6 +206,7 @@ void run_solve(const Arguments& arguments, eval::EditedClip& model, eval::Edited
   const eval::ConvexSolution solution = eval::solve_coefficients(*sweep);
   const auto test = eval::evaluate_all(evaluator, model.apply(solution.coefficients), tasks, data::Split::Test);
   const auto test_reference = eval::evaluate_all(evaluator, reference.apply(), tasks, data::Split::Test);
+  if (!arguments.write.empty()) write_model(arguments, model.coefficients(), solution.coefficients);
   if (arguments.json) {
     ordered_json json;
     for (size_t k = 0; k < solution.coefficients.size(); ++k)
@@ -141,7 +219,7 @@ void run_solve(const Arguments& arguments, eval::EditedClip& model, eval::Edited
     json["val"] = sweep->metrics(solution.coefficients);
     for (const auto& [name, value] : test) json["test"][name] = value.to_json();
     for (const auto& [name, value] : test_reference) json["base_test"][name] = value.to_json();
-    print_result("search", json);
+    print_result("search", json, meaning.about("val"));
     return;
   }
   report::Table table({"coefficient", "value"});
@@ -151,32 +229,40 @@ void run_solve(const Arguments& arguments, eval::EditedClip& model, eval::Edited
   print("\nloss on val {:.4f}, {:.4f} with all at 0; at most {:.1e} above the least\n\n", solution.loss, solution.loss_at_zero,
         solution.gap);
   print_test(tasks, test_reference, test);
+  if (arguments.write.empty()) print("\nnext: {}\n", next_command(arguments, model.coefficients(), solution.coefficients));
 }
 
 void run_search(const Arguments& arguments) {
   search::SearchOptions options = search_options(arguments);
   const auto tasks = search_tasks(arguments, options);
+  if (!arguments.write.empty()) check_output(arguments.write, arguments.force, open_sources(arguments.sources));
   eval::EditedClip model = open_model(arguments.expression, arguments.sources, arguments.coefficients, arguments.device);
-  const std::string base =
-      arguments.base.empty() ? arguments.sources.front().substr(0, arguments.sources.front().find('=')) : arguments.base;
+  const std::string base = base_of(arguments, model);
   eval::EditedClip reference = open_model(base, arguments.sources, {}, arguments.device);
   eval::EvalOptions quiet = arguments.options;
   quiet.progress = false;
+  std::optional<Progress> progress;
+  quiet.on_images = [&](int64_t images) {
+    if (progress) progress->add(images);
+  };
   eval::Evaluator evaluator(model.network(), model.folder(), quiet);
   keep_sweeps(evaluator, arguments.cache);
+  const Meaning meaning = choose_mode(evaluator, model, arguments.mode, arguments.origin);
 
-  if (auto origin = eval::linear_origin(model, eval::parse_mode(arguments.mode), arguments.origin)) {
-    evaluator.linearise(std::move(*origin));
-  }
+  if (arguments.solve) return run_solve(arguments, model, reference, evaluator, tasks, meaning);
 
-  if (arguments.solve) return run_solve(arguments, model, reference, evaluator, tasks);
-
-  int64_t points = 1;
+  int64_t points = 1, images = 0;
   for (const search::Axis& axis : options.axes) points *= static_cast<int64_t>(axis.values.size());
-  Progress progress("searching", points, "points");
-  options.on_trial = [&](const search::Trial&) { progress.add(1); };
+  if (std::ranges::any_of(options.constraints, &search::Constraint::relative))
+    note("in the constraints, base is the source '{}'", base);
+  for (const data::Task& task : tasks) images += evaluator.images(task, data::Split::Val);
+  note("searching {} points on {} images of the val split", points, images);
+  // In the tangent space one pass serves all points; else each has one, and so has the reference.
+  progress.emplace("searching", images * (evaluator.linear() ? 2 : points + 1), "images");
   const eval::CoefficientSearch found = eval::search_coefficients(model, reference, evaluator, tasks, options);
+  progress.reset();
   const search::SearchResult& result = found.result;
+  if (result.resumed > 0) note("{} of the points were known from {}", result.resumed, options.log.string());
 
   // The one look at the test split, after the choice.
   const search::Trial& chosen = result.trials[result.nearest];
@@ -190,8 +276,18 @@ void run_search(const Arguments& arguments) {
     test = eval::evaluate_all(evaluator, model.apply(values), tasks, data::Split::Test);
     test_reference = eval::evaluate_all(evaluator, reference.apply(), tasks, data::Split::Test);
   }
+  const auto json = to_json(options, result, found.reference, test, test_reference);
+  auto about = meaning.about("val");
+  about["base"] = base;
+  if (!arguments.output.empty()) {
+    ordered_json record = about;
+    record.update(json);
+    result_folder(arguments).write(record);
+    draw_curve(arguments, options, result, tasks, found.reference);
+  }
+  if (result.best && !arguments.write.empty()) write_model(arguments, model.coefficients(), values);
   if (arguments.json) {
-    print_result("search", to_json(options, result, found.reference, test, test_reference));
+    print_result("search", json, about);
   } else {
     print_trials(options, result, tasks);
     std::string at;
@@ -201,6 +297,8 @@ void run_search(const Arguments& arguments) {
     if (result.best) {
       print("\n{}: {} (chosen on val; on test:)\n", options.goal.text(), at);
       print_test(tasks, test_reference, test);
+      if (meaning.mode == "linear") print("evaluated {}\n", meaning.text());
+      if (arguments.write.empty()) print("\nnext: {}\n", next_command(arguments, model.coefficients(), values));
     } else {
       print("\nno point satisfies the constraints; the nearest is {}\n", at);
     }
@@ -217,8 +315,10 @@ void add_search_command(CLI::App& app) {
       "  taskvec search 'base - $a*(ft - base)' -s base=assets/pocket-clip -s ft=runs/mnist \\\n"
       "    --grid a=0:1:0.05 --minimize mnist --subject-to 'glyphs >= 0.95*base' -o runs/forget-mnist\n\n"
       "Metrics are accuracies, named after tasks; a goal may be a mean: --maximize 'mean(mnist, fashion-mnist)'. In constraints\n"
-      "'base' is the metric of the first source. With -o every trial is kept in trials.jsonl and a search that was stopped goes\n"
-      "on there. Exit code 3: no point satisfies the constraints; the nearest is shown.\n");
+      "'base' is the metric of the source of that name, else of the expression's base. With -o every trial is kept in "
+      "trials.jsonl,\n"
+      "and a search that was stopped goes on there; result.json and the curve are written, too. --write makes the model. Exit\n"
+      "code 3: no point satisfies the constraints; the nearest is shown.\n");
   auto arguments = std::make_shared<Arguments>();
   command->add_option("EXPR", arguments->expression, "the edit, with $coefficients")->required();
   command->add_option("-s,--source", arguments->sources, "a source of the expression: name=path")->required();
@@ -226,13 +326,17 @@ void add_search_command(CLI::App& app) {
   command->add_flag(
       "--solve", arguments->solve,
       "no grid: the coefficients that minimise the loss over the tasks of -t, in the tangent space, where it is convex");
-  command->add_option("--maximize", arguments->maximize, "a task, or mean(task, ...)");
-  command->add_option("--minimize", arguments->minimize, "a task, or mean(task, ...)");
+  command->add_option("--maximize", arguments->maximize, "a task (a name or a .yaml file), or mean(task, ...)");
+  command->add_option("--minimize", arguments->minimize, "a task (a name or a .yaml file), or mean(task, ...)");
   command->add_option("--subject-to", arguments->constraints, "'task >= 0.7' or 'task >= 0.95*base' (or <=); repeatable");
   command->add_option("-t,--task", arguments->tasks, "further tasks to measure");
   command->add_option("--set", arguments->coefficients, "the value of a coefficient that stays: name=number");
-  command->add_option("--base", arguments->base, "the source that 'base' means in constraints (default: the first)");
-  command->add_option("-o,--output", arguments->output, "a folder for trials.jsonl");
+  command->add_option("--base", arguments->base,
+                      "the source that 'base' means in constraints (default: the one of that name, else the expression's base)");
+  command->add_option("-o,--output", arguments->output, "a folder for trials.jsonl, result.json and curve.png");
+  command->add_option("--write", arguments->write,
+                      "also write the model at the coefficients that were found: a folder or a file");
+  command->add_flag("--force", arguments->force, "--write may replace a checkpoint that taskvec wrote");
   add_pass_options(*command, arguments->options);
   add_mode_options(*command, arguments->mode, arguments->origin);
   add_cache_option(*command, arguments->cache);

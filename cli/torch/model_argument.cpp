@@ -2,6 +2,7 @@
 
 #include "cli/common.h"
 #include "taskvec/bridge/device.h"
+#include "taskvec/core/console.h"
 #include "taskvec/core/error.h"
 #include "taskvec/core/files/paths.h"
 #include "taskvec/formats/folders/find_model.h"
@@ -63,6 +64,29 @@ void add_cache_option(CLI::App& command, uint64_t& budget) {
 
 void keep_sweeps(eval::Evaluator& evaluator, uint64_t budget) {
   if (budget > 0 && !cache_dir().empty()) evaluator.keep_sweeps({cache_dir() / "sweeps", budget});
+}
+
+nlohmann::ordered_json Meaning::about(std::string_view split) const {
+  nlohmann::ordered_json json{{"mode", mode}};
+  if (!origin.empty()) json["origin"] = origin;
+  json["split"] = split;
+  return json;
+}
+
+std::string Meaning::text() const {
+  return origin.empty() ? "as an ordinary network" : fmt::format("as a network linearised at {}", origin);
+}
+
+Meaning choose_mode(eval::Evaluator& evaluator, const eval::EditedClip& model, const std::string& mode,
+                    const std::string& origin) {
+  for (const auto& line : model.layout().notes) note("{}", line);
+  for (const auto& line : model.layout().warnings) warn("{}", line);
+  auto found = eval::linear_origin(model, eval::parse_mode(mode), origin);
+  if (!found) return {"standard", ""};
+  evaluator.linearise(std::move(found->params));
+  Meaning meaning{"linear", found->path};
+  if (mode == "auto") note("evaluated {}, as its sources were trained; --mode standard is the other way", meaning.text());
+  return meaning;
 }
 
 data::Split parse_split(const std::string& text) {

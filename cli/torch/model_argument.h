@@ -4,6 +4,8 @@
 #include "taskvec/eval/evaluate.h"
 #include "taskvec/eval/mode.h"
 
+#include <nlohmann/json.hpp>
+
 #include <CLI/CLI.hpp>
 
 namespace taskvec::cli {
@@ -27,6 +29,22 @@ inline constexpr uint64_t kSweepCache = 2'000'000'000;
 /// --cache: how many bytes of what passes in the tangent space compute are kept on disk (eval/sweep_cache.h); 0: none.
 void add_cache_option(CLI::App& command, uint64_t& budget);
 void keep_sweeps(eval::Evaluator& evaluator, uint64_t budget);
+
+/// How a model was evaluated, for tables and records.
+struct Meaning {
+  std::string mode;    ///< "standard" or "linear"
+  std::string origin;  ///< path of θ0 where linear
+
+  /// {"mode": .., "origin": ..}, and the split
+  nlohmann::ordered_json about(std::string_view split) const;
+  /// "as an ordinary network", "as a network linearised at PATH"
+  std::string text() const;
+};
+
+/// Linearises the evaluator where --mode says so, or the sources were trained so, and says on stderr what was chosen and what was
+/// done to bring the sources together.
+Meaning choose_mode(eval::Evaluator& evaluator, const eval::EditedClip& model, const std::string& mode,
+                    const std::string& origin);
 
 /// "train", "val" or "test". @throws Error{InvalidArgument} for anything else
 data::Split parse_split(const std::string& text);

@@ -33,7 +33,7 @@ struct Progress::State {
   int64_t total;
   std::atomic<int64_t> done{0};
   Clock::time_point start = Clock::now();
-  std::atomic<double> next_print = 2.0;  // seconds since start
+  std::atomic<double> next_print = 0.7;  // seconds since start
   std::mutex mutex;
   bool terminal = ::isatty(STDERR_FILENO) == 1;
   bool enabled = wanted();

@@ -8,7 +8,7 @@
 
 namespace taskvec {
 
-/// One line on stderr that shows how far a long job is; silent for the first two seconds. On a terminal the line is rewritten in
+/// One line on stderr that shows how far a long job is; silent for the first 0.7 seconds. On a terminal the line is rewritten in
 /// place; elsewhere a line is printed every ten seconds. TASKVEC_PROGRESS=0 turns it off.
 /// Threads: add() may be called from any thread.
 class Progress {

@@ -39,7 +39,7 @@ eval::EvalOptions Study::passes(data::Split split) const {
 
 std::unique_ptr<eval::Evaluator> Study::linearised(data::Split split) {
   auto evaluator = std::make_unique<eval::Evaluator>(base_->network(), base_->folder(), passes(split));
-  evaluator->linearise(*eval::linear_origin(*base_, eval::Mode::Linear));
+  evaluator->linearise(eval::linear_origin(*base_, eval::Mode::Linear)->params);
   return evaluator;
 }
 

@@ -100,6 +100,8 @@ Evaluator::~Evaluator() = default;
 
 const EvalOptions& Evaluator::options() const { return state_->samples.options(); }
 
+int64_t Evaluator::images(const data::Task& task, data::Split split) { return state_->samples.loader(task, split).size(); }
+
 std::string Evaluator::fingerprint(const data::Task& task, data::Split split) {
   return state_->samples.loader(task, split).dataset().fingerprint();
 }

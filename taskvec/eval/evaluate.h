@@ -61,6 +61,7 @@ class Evaluator {
   /// Images that went through the image encoder so far, and through its tangents: an image with K directions counts 1 + K times.
   int64_t images_forwarded() const;
 
+  int64_t images(const data::Task& task, data::Split split);  ///< in a pass over the split
   /// Of the samples, for records.
   std::string fingerprint(const data::Task& task, data::Split split);
   const EvalOptions& options() const;

@@ -3,6 +3,7 @@
 #include "taskvec/core/bounded_json.h"
 #include "taskvec/core/error.h"
 #include "taskvec/core/files/atomic_file.h"
+#include "taskvec/edit/provenance.h"
 
 #include <nlohmann/json.hpp>
 
@@ -58,14 +59,23 @@ CheckpointPointer find_origin(const edit::Plan& plan, const Wanted& wanted, cons
   for (const CheckpointPointer& source : plan.sources) {
     if (source->fingerprint() == wanted.fingerprint) return source;
   }
+  // An edited model says what it was made of.
+  const auto& metadata_of_source = wanted.source->manifest().metadata;
+  if (metadata_of_source.contains(edit::kSourcesKey)) {
+    for (const auto& source : edit::read_provenance(*wanted.source).sources) {
+      if (source.fingerprint != wanted.fingerprint || !std::filesystem::exists(source.path)) continue;
+      CheckpointPointer checkpoint = formats::open(source.path);
+      if (checkpoint->fingerprint() == wanted.fingerprint) return checkpoint;
+    }
+  }
   const auto recorded = recorded_origin(*wanted.source);
   if (!recorded.empty() && std::filesystem::exists(recorded)) {
     CheckpointPointer checkpoint = formats::open(recorded);
     if (checkpoint->fingerprint() == wanted.fingerprint) return checkpoint;
   }
   fail(ErrorCode::NotFound,
-       "{} was trained in the tangent space of a model with fingerprint {}, which is neither a source nor where its run.json "
-       "says{}; "
+       "{} was trained in the tangent space of a model with fingerprint {}, which is neither a source nor where its records "
+       "say{}; "
        "give it with --origin",
        wanted.source->path().string(), wanted.fingerprint, recorded.empty() ? "" : " (" + recorded.string() + ")");
 }
@@ -79,7 +89,7 @@ Mode parse_mode(std::string_view text) {
   fail(ErrorCode::InvalidArgument, "--mode {}: expected auto, standard, linear or posthoc", text);
 }
 
-std::optional<bridge::Params> linear_origin(const EditedClip& model, Mode mode, const std::filesystem::path& given) {
+std::optional<Origin> linear_origin(const EditedClip& model, Mode mode, const std::filesystem::path& given) {
   if (mode == Mode::Standard) return std::nullopt;
   const edit::Plan& plan = model.layout();
   if (mode == Mode::Auto) edit::tangent_origin(plan.sources, plan.source_names, edit::Mode::Auto);  // says where they do not fit
@@ -89,7 +99,7 @@ std::optional<bridge::Params> linear_origin(const EditedClip& model, Mode mode, 
       wanted ? find_origin(plan, *wanted, given) : (given.empty() ? plan.sources.at(plan.base) : formats::open(given));
   bridge::Params params = bridge::load(*origin);
   model.network().params().check(params, origin->path().string());
-  return params;
+  return Origin{std::move(params), origin->path().string()};
 }
 
 }  // namespace taskvec::eval

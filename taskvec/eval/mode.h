@@ -16,6 +16,12 @@ enum class Mode {
 /// "auto", "standard", "linear" or "posthoc" (another word for linear). @throws Error{InvalidArgument} for anything else
 Mode parse_mode(std::string_view text);
 
+/// θ0 of a linearised network, and where it was found.
+struct Origin {
+  bridge::Params params;
+  std::string path;  ///< for people and records
+};
+
 /// θ0 of the linearised network that `model` is evaluated as; nothing where it is the network itself.
 ///
 /// Sources that were trained in linear mode say which θ0 they belong to (taskvec.finetuned_from, a fingerprint). It is looked for
@@ -24,6 +30,6 @@ Mode parse_mode(std::string_view text);
 /// @throws Error{InvalidArgument} naming both where sources belong to different origins or `given` is another one,
 /// Error{NotFound}
 ///         where θ0 is nowhere
-std::optional<bridge::Params> linear_origin(const EditedClip& model, Mode mode, const std::filesystem::path& given = {});
+std::optional<Origin> linear_origin(const EditedClip& model, Mode mode, const std::filesystem::path& given = {});
 
 }  // namespace taskvec::eval

@@ -7,9 +7,10 @@
 
 namespace taskvec::eval {
 
-Samples::Samples(data::Preprocess preprocess, EvalOptions options) : preprocess_(std::move(preprocess)), options_(options) {
-  if (options.batch < 1) fail(ErrorCode::InvalidArgument, "a batch of {} images; expected at least 1", options.batch);
-  if (options.limit < 0) fail(ErrorCode::InvalidArgument, "a limit of {} samples; expected 0 (all) or more", options.limit);
+Samples::Samples(data::Preprocess preprocess, EvalOptions options)
+    : preprocess_(std::move(preprocess)), options_(std::move(options)) {
+  if (options_.batch < 1) fail(ErrorCode::InvalidArgument, "a batch of {} images; expected at least 1", options_.batch);
+  if (options_.limit < 0) fail(ErrorCode::InvalidArgument, "a limit of {} samples; expected 0 (all) or more", options_.limit);
 }
 
 const data::Loader& Samples::loader(const data::Task& task, data::Split split) {
@@ -40,6 +41,7 @@ void Samples::for_each_batch(const data::Task& task, data::Split split, const at
     const int64_t end = std::min(begin + options_.batch, n);
     use(begin, pixels(task, split, device, begin, end));
     if (shown) shown->add(end - begin);
+    if (options_.on_images) options_.on_images(end - begin);
   }
 }
 

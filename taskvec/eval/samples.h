@@ -13,8 +13,9 @@ namespace taskvec::eval {
 struct EvalOptions {
   data::Split split = data::Split::Test;
   int64_t batch = 256;
-  int64_t limit = 0;     ///< at most so many samples a task; 0: all
-  bool progress = true;  ///< a line on stderr for long evaluations
+  int64_t limit = 0;                                ///< at most so many samples a task; 0: all
+  bool progress = true;                             ///< a line on stderr for long evaluations
+  std::function<void(int64_t images)> on_images{};  ///< called as images are done, of every pass; may be empty
 };
 
 /// The samples of tasks as a model sees them: decoded when they are first asked for, and kept. Threads: one at a time.

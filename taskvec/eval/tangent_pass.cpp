@@ -93,6 +93,7 @@ tangent::AffineOutputs TangentPass::outputs(const bridge::Params& point, std::sp
     for (const size_t k : missing)
       if (cache != nullptr) cache->store(block_key(k), whole[k].slice(0, begin, end));
     if (progress) progress->add(end - begin);
+    if (samples.options().on_images) samples.options().on_images(end - begin);
   }
 
   models::Dual value(whole[0]);

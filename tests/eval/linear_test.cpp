@@ -55,7 +55,7 @@ TEST_F(InTheTangentSpace, ALinearModelIsKnownByItsMetadataAndFindsItsOrigin) {
   const EditedClip alone = model("m", {{"m", linear}});
   const auto origin = linear_origin(alone, Mode::Auto);  // where its run.json says
   ASSERT_TRUE(origin);
-  EXPECT_TRUE(origin->at("logit_scale").equal(bridge::load(*formats::open(pocket_)).at("logit_scale")));
+  EXPECT_TRUE(origin->params.at("logit_scale").equal(bridge::load(*formats::open(pocket_)).at("logit_scale")));
   EXPECT_FALSE(linear_origin(alone, Mode::Standard));
   const EditedClip plain = model("base + 0.5*(ft - base)", {{"base", pocket_}, {"ft", standard}});
   EXPECT_FALSE(linear_origin(plain, Mode::Auto));
@@ -80,7 +80,7 @@ TEST_F(InTheTangentSpace, ASweepIsEveryDirectEvaluation) {
   const fs::path first = train("first", train::Mode::Linear, pocket_), second = train("second", train::Mode::Standard, pocket_);
   EditedClip edited = model("base + $x*(a - base) - $y*(b - base)", {{"base", pocket_}, {"a", first}, {"b", second}});
   Evaluator evaluator(edited.network(), edited.folder(), {.limit = 0, .progress = false});
-  evaluator.linearise(*linear_origin(edited, Mode::Linear));
+  evaluator.linearise(linear_origin(edited, Mode::Linear)->params);
   const auto sweep = LinearSweep::make(edited, evaluator, {task_}, data::Split::Train);
   ASSERT_TRUE(sweep);
   const tangent::AffineOutputs outputs =
@@ -102,7 +102,7 @@ TEST_F(InTheTangentSpace, WeightsThatAreNotAffineAreEvaluatedDirectly) {
   EditedClip edited = model("base + $x*$y*(a - base)", {{"base", pocket_}, {"a", first}});
   Evaluator evaluator(edited.network(), edited.folder(), {.limit = 0, .progress = false});
   EXPECT_THROW(evaluator.affine_outputs(edited.apply(std::vector<double>{1, 1}), {}, task_, data::Split::Train), Error);
-  evaluator.linearise(*linear_origin(edited, Mode::Linear));
+  evaluator.linearise(linear_origin(edited, Mode::Linear)->params);
   EXPECT_FALSE(LinearSweep::make(edited, evaluator, {task_}, data::Split::Train));
   const auto objective = make_objective(edited, evaluator, {task_}, data::Split::Train,
                                         {search::parse_axis("x=0:1:1"), search::parse_axis("y=0:1:1")});
@@ -120,7 +120,7 @@ class SweepsOnDisk : public InTheTangentSpace {
   /// The logits at (0.5, -2), and how many images went through the network for them.
   std::pair<at::Tensor, int64_t> sweep(std::optional<uint64_t> budget) {
     Evaluator evaluator(edited_->network(), edited_->folder(), {.batch = 1, .limit = 0, .progress = false});
-    evaluator.linearise(*linear_origin(*edited_, Mode::Linear));
+    evaluator.linearise(linear_origin(*edited_, Mode::Linear)->params);
     if (budget) evaluator.keep_sweeps({cache_, *budget});
     const auto made = LinearSweep::make(*edited_, evaluator, {task_}, data::Split::Train);
     const at::Tensor logits = made->logits(0, std::vector<double>{0.5, -2});
@@ -205,7 +205,7 @@ TEST_F(SweepsOnDisk, AFolderThatCannotBeWrittenIsNoFailure) {
 
 TEST_F(SweepsOnDisk, TheConvexSolutionIsBelowEveryPointByItsCertificate) {
   Evaluator evaluator(edited_->network(), edited_->folder(), {.limit = 0, .progress = false});
-  evaluator.linearise(*linear_origin(*edited_, Mode::Linear));
+  evaluator.linearise(linear_origin(*edited_, Mode::Linear)->params);
   const auto made = LinearSweep::make(*edited_, evaluator, {task_}, data::Split::Train);
   const ConvexSolution best = solve_coefficients(*made, 1e-3);
   EXPECT_LT(best.gap, 1e-9);
