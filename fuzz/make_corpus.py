@@ -19,6 +19,7 @@ from pathlib import Path
 
 from array_seeds import FORMATS as ARRAY_FORMATS
 from task_vector_seeds import FORMATS as TASK_VECTOR_FORMATS
+from text_seeds import FORMATS as TEXT_FORMATS
 
 HOSTILE_SIZES = [0, 1, 2**31 - 1, 2**31, 2**32 - 1, 2**32, 2**63 - 1, 2**63, 2**64 - 1]
 HEADER_BYTES = 256  # of a file's start and end, where its sizes are
@@ -141,7 +142,7 @@ def pytorch():
 
 
 FORMATS = {"safetensors": safetensors, "zip": zips, "pickle": pickles, "pytorch": pytorch}
-FORMATS |= ARRAY_FORMATS | TASK_VECTOR_FORMATS
+FORMATS |= ARRAY_FORMATS | TASK_VECTOR_FORMATS | TEXT_FORMATS
 
 
 def hostile(data):

@@ -199,15 +199,19 @@ Image decode_webp(std::span<const std::byte> bytes, std::string_view origin) {
   return features.has_alpha != 0 ? over_white(image) : image;
 }
 
-/// Where the pixels of a PPM or PGM begin: behind three numbers, among which comments may be, and one space.
+/// Where the pixels of a PPM or PGM begin: behind three numbers, among which comments may be, and one space. 0 where a number has
+/// more digits than any may, which stb_image would not notice.
 size_t pnm_header(std::span<const std::byte> bytes) {
+  constexpr size_t kMostDigits = 7;
   size_t at = 2, numbers = 0;
   const auto is = [&](auto&& what) { return at < bytes.size() && what(std::to_integer<int>(bytes[at])) != 0; };
   while (numbers < 3 && at < bytes.size()) {
     if (is([](int c) { return c == '#'; })) {
-      while (is([](int c) { return c != '\n'; })) ++at;
+      while (is([](int c) { return c != '\n' && c != '\r'; })) ++at;
     } else if (is([](int c) { return std::isdigit(c); })) {
+      const size_t first = at;
       while (is([](int c) { return std::isdigit(c); })) ++at;
+      if (at - first > kMostDigits) return 0;
       ++numbers;
     } else {
       ++at;
@@ -221,14 +225,16 @@ Image decode_plain(std::span<const std::byte> bytes, std::string_view origin) {
   const auto* data = reinterpret_cast<const stbi_uc*>(bytes.data());
   const int size = bytes.size() > std::numeric_limits<int>::max() ? 0 : static_cast<int>(bytes.size());
   int width = 0, height = 0, channels = 0;
+  const bool bmp = bytes[0] == std::byte{'B'};
+  const size_t header = bmp ? 26 : pnm_header(bytes);
+  if (header == 0) fail(ErrorCode::Format, "{}: not a readable PPM or PGM: a number of its header is too large", origin);
   if (stbi_info_from_memory(data, size, &width, &height, &channels) == 0)
     fail(ErrorCode::Format, "{}: not a readable BMP, PPM or PGM: {}", origin, stbi_failure_reason());
   check_size(height, width, bytes.size(), origin);
   // stb_image makes up what a file lacks.
   uint64_t bits = static_cast<uint64_t>(channels) * (stbi_is_16_bit_from_memory(data, size) != 0 ? 16 : 8);
-  const bool bmp = bytes[0] == std::byte{'B'};
   if (bmp && bytes.size() > 30) bits = std::to_integer<uint64_t>(bytes[28]);
-  if ((bmp ? 26 : pnm_header(bytes)) + static_cast<uint64_t>(width) * static_cast<uint64_t>(height) * bits / 8 > bytes.size())
+  if (header + static_cast<uint64_t>(width) * static_cast<uint64_t>(height) * bits / 8 > bytes.size())
     fail(ErrorCode::Format, "{}: broken BMP, PPM or PGM: the file ends before the picture does", origin);
   const int wanted = channels == 1 ? 1 : 3;
   const std::unique_ptr<stbi_uc, void (*)(void*)> pixels(stbi_load_from_memory(data, size, &width, &height, &channels, wanted),

@@ -85,9 +85,12 @@ void read_tar(const fs::path& file, size_t classes, std::vector<Sample>& samples
   const std::unique_ptr<archive, int (*)(archive*)> tar(archive_read_new(), archive_read_free);
   archive_read_support_format_tar(tar.get());
   archive_read_support_filter_gzip(tar.get());
+  const auto why = [&] {
+    const char* text = archive_error_string(tar.get());  // null for some errors
+    return text == nullptr ? "libarchive does not say why" : text;
+  };
   const auto check = [&](int status) {
-    if (status < ARCHIVE_WARN)
-      fail(ErrorCode::Format, "{}: not a readable tar file: {}", file.string(), archive_error_string(tar.get()));
+    if (status < ARCHIVE_WARN) fail(ErrorCode::Format, "{}: not a readable tar file: {}", file.string(), why());
   };
   check(archive_read_open_filename(tar.get(), file.c_str(), 1 << 20));
   std::map<std::string, size_t> by_key;

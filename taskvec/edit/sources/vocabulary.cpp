@@ -125,9 +125,10 @@ std::vector<std::string> match_vocabulary(std::vector<Source>& sources, size_t b
     const auto [least, most] =
         std::minmax_element(with.begin(), with.end(), [&](size_t a, size_t b) { return rows_of(a) < rows_of(b); });
     if (rows_of(*least) == rows_of(*most)) continue;
+    const int64_t longest = rows_of(*most);
     const size_t filler = vocabulary == Vocabulary::Base
                               ? base
-                              : *std::find_if(with.begin(), with.end(), [&](size_t s) { return rows_of(s) == rows_of(*most); });
+                              : *std::find_if(with.begin(), with.end(), [&](size_t s) { return rows_of(s) == longest; });
     const int64_t rows = vocabulary == Vocabulary::Common ? rows_of(*least) : rows_of(filler);
     notes.push_back(fmt::format("'{}' has {} to {} rows in the sources; the result has {}", entry.name, rows_of(*least),
                                 rows_of(*most), rows));
