@@ -61,16 +61,25 @@ std::string item(const std::string& name, std::string_view text) {
 
 std::string_view first_line(const std::string& text) { return std::string_view(text).substr(0, text.find('\n')); }
 
-/// Paragraphs of a description; lines that are indented (examples) and those before them stay as they are.
+/// Paragraphs of a description, their lines joined and wrapped anew; indented lines (examples) stay as they are.
 std::string paragraphs(const std::string& text) {
-  std::string out;
-  size_t begin = 0;
-  while (begin < text.size()) {
+  std::string out, paragraph;
+  const auto finish = [&] {
+    if (!paragraph.empty()) out += wrapped(paragraph, 0, 0) + "\n";
+    paragraph.clear();
+  };
+  for (size_t begin = 0; begin < text.size();) {
     const size_t end = std::min(text.find('\n', begin), text.size());
     const std::string line = text.substr(begin, end - begin);
-    out += (line.starts_with(" ") || line.size() <= kWidth ? line : wrapped(line, 0, 0)) + "\n";
     begin = end + 1;
+    if (line.empty() || line.starts_with(" ")) {
+      finish();
+      out += line + "\n";
+    } else {
+      paragraph += (paragraph.empty() ? "" : " ") + line;
+    }
   }
+  finish();
   return out;
 }
 

@@ -17,7 +17,7 @@ namespace {
 using nlohmann::ordered_json;
 
 struct Arguments {
-  std::string model, split = "test";
+  std::string model, split = "test", device = "cpu";
   std::vector<std::string> sources, tasks;
   eval::EvalOptions options;
   bool json = false;
@@ -94,11 +94,16 @@ ordered_json compare(const Arguments& arguments, const models::ClipModel& base, 
   eval::EvalOptions options = arguments.options;
   options.progress = false;
   eval::Evaluator network(base.network, base.path, options), linearised(base.network, base.path, options);
-  linearised.linearise(base.params);
+  const at::Device device = bridge::parse_device(arguments.device);
+  const auto there = [&](const bridge::Params& params) {
+    return device.is_cpu() ? params : params.map([&](const std::string&, const at::Tensor& t) { return t.to(device); });
+  };
+  linearised.linearise(there(base.params));
   ordered_json json;
   report::Table table({"vector", "task", "standard", "linearised", "non-linear advantage", "CKA"});
   for (size_t i = 0; i < tasks.size(); ++i) {
-    const auto result = analysis::compare_modes(network, linearised, vectors[i].second, tasks[i], parse_split(arguments.split));
+    const auto result =
+        analysis::compare_modes(network, linearised, there(vectors[i].second), tasks[i], parse_split(arguments.split));
     table.row({vectors[i].first, tasks[i].name, report::percent(result.standard.value()),
                report::percent(result.linearised.value()), number(result.advantage), number(result.cka)});
     json[vectors[i].first] = {{"task", tasks[i].name},
@@ -162,6 +167,7 @@ void add_geometry_command(CLI::App& app) {
   command->add_option("-t,--task", arguments->tasks, "the task of each, in the same order");
   add_split_option(*command, arguments->split);
   add_pass_options(*command, arguments->options);
+  add_device_option(*command, arguments->device);
   command->add_flag("--json", arguments->json, "the figures as JSON");
   command->callback([=] { run_geometry(*arguments); });
 }

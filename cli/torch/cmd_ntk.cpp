@@ -25,7 +25,7 @@ namespace {
 using nlohmann::ordered_json;
 
 struct Arguments {
-  std::string model, output, only = "*", split = "test";
+  std::string model, output, only = "*", split = "test", device = "cpu";
   std::vector<std::string> tasks;
   int64_t samples = 100, outputs = 4;
   uint64_t seed = 0, memory = 1'000'000'000;
@@ -121,9 +121,10 @@ void run_ntk(const Arguments& arguments) {
   bridge::configure_torch();
   const models::ClipModel model = models::open_clip(arguments.model);
   const Sample sample = sample_of(tasks, model, arguments);
+  const at::Device device = bridge::parse_device(arguments.device);
   const at::ScalarType type = arguments.float64 ? at::kDouble : at::kFloat;
   const auto network = tangent::image_encoder(model.network, model.params.map([&](const std::string&, const at::Tensor& t) {
-    return t.is_floating_point() ? t.to(type) : t;
+    return t.is_floating_point() ? t.to(device, type) : t.to(device);
   }));
   const Glob only(arguments.only);
   const auto outputs = drawn_outputs(arguments.outputs, model.network.config().projection_dim, arguments.seed);
@@ -131,11 +132,12 @@ void run_ntk(const Arguments& arguments) {
   Progress progress("tangent kernel",
                     entries * (outputs.empty() ? model.network.config().projection_dim : static_cast<int64_t>(outputs.size())),
                     "entries");
-  const at::Tensor gram = tangent::ntk_gram(network, sample.images,
+  const at::Tensor gram = tangent::ntk_gram(network, sample.images.to(device),
                                             {.outputs = outputs,
                                              .include = [&](const std::string& name) { return only.matches(name); },
                                              .memory = static_cast<int64_t>(arguments.memory),
-                                             .on_entries = [&](int64_t count) { progress.add(count); }});
+                                             .on_entries = [&](int64_t count) { progress.add(count); }})
+                              .cpu();
   const analysis::Spectrum spectrum = analysis::spectrum(gram);
   const at::Tensor energy = analysis::local_energy(spectrum, sample.tasks, static_cast<int64_t>(tasks.size()));
 
@@ -191,6 +193,7 @@ void add_ntk_command(CLI::App& app) {
       ->default_str("1G");
   command->add_flag("--float64", arguments->float64, "compute in float64");
   command->add_option("-o,--output", arguments->output, "a folder for ntk.json, with the kernel, and two pictures");
+  add_device_option(*command, arguments->device);
   command->add_flag("--force", arguments->force, "replace earlier results in OUTPUT");
   command->add_flag("--json", arguments->json, "the figures as JSON");
   command->callback([=] { run_ntk(*arguments); });

@@ -33,6 +33,7 @@ class EditedClip {
   const std::filesystem::path& folder() const { return folder_; }
   /// The coefficients that have no fixed value: what apply() takes, in this order.
   const std::vector<std::string>& coefficients() const { return resident_->coefficients(); }
+  const at::Device& device() const { return device_; }
   const edit::Plan& layout() const { return resident_->layout(); }
 
   /// The parameters at these coefficients. Lifetime: the same tensors are overwritten by the next apply().

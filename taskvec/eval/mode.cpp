@@ -99,6 +99,8 @@ std::optional<Origin> linear_origin(const EditedClip& model, Mode mode, const st
       wanted ? find_origin(plan, *wanted, given) : (given.empty() ? plan.sources.at(plan.base) : formats::open(given));
   bridge::Params params = bridge::load(*origin);
   model.network().params().check(params, origin->path().string());
+  if (!model.device().is_cpu())
+    params = params.map([&](const std::string&, const at::Tensor& tensor) { return tensor.to(model.device()); });
   return Origin{std::move(params), origin->path().string()};
 }
 

@@ -18,8 +18,8 @@ Mode parse_mode(std::string_view text);
 
 /// θ0 of a linearised network, and where it was found.
 struct Origin {
-  bridge::Params params;
-  std::string path;  ///< for people and records
+  bridge::Params params;  ///< on the model's device
+  std::string path;       ///< for people and records
 };
 
 /// θ0 of the linearised network that `model` is evaluated as; nothing where it is the network itself.
