@@ -3,6 +3,7 @@
 #include "taskvec/core/bounded_json.h"
 #include "taskvec/core/error.h"
 #include "taskvec/core/files/atomic_file.h"
+#include "taskvec/core/files/failed_download.h"
 #include "taskvec/core/files/inside.h"
 
 #include <nlohmann/json.hpp>
@@ -49,7 +50,9 @@ Preprocess Preprocess::open(const std::filesystem::path& model_folder, int64_t i
   result.shortest_edge = result.crop_height = result.crop_width = image_size;
   if (!is_there(model_folder / "preprocessor_config.json")) return result;
   const auto file = inside(model_folder, "preprocessor_config.json");
-  json config = parse_bounded_json(read_file(file, kMaxConfigBytes));
+  const std::string text = read_file(file, kMaxConfigBytes);
+  check_download(file, text);
+  json config = parse_bounded_json(text);
   if (config.is_object() && config.contains("image_processor") && config["image_processor"].is_object()) {
     config = json(config["image_processor"]);
   }

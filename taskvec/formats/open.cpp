@@ -1,6 +1,6 @@
 #include "taskvec/core/error.h"
+#include "taskvec/core/files/failed_download.h"
 #include "taskvec/core/files/inside.h"
-#include "taskvec/formats/folders/not_weights.h"
 #include "taskvec/formats/folders/sidecars.h"
 #include "taskvec/formats/gguf/gguf.h"
 #include "taskvec/formats/llama2c.h"
@@ -41,7 +41,7 @@ bool is_safetensors(std::span<const std::byte> bytes) {
 
 std::shared_ptr<const MappedFile> open_file(const fs::path& path) {
   auto file = MappedFile::open(path);
-  check_is_no_page(*file);
+  check_download(file->path(), file->bytes());
   return file;
 }
 

@@ -1,6 +1,7 @@
 #include "taskvec/core/bounded_json.h"
 #include "taskvec/core/error.h"
 #include "taskvec/core/files/atomic_file.h"
+#include "taskvec/core/files/failed_download.h"
 #include "taskvec/core/files/inside.h"
 #include "taskvec/models/clip.h"
 
@@ -16,7 +17,9 @@ ClipConfig read_config(const std::filesystem::path& path) {
     fail(ErrorCode::NotFound, "{}: no such file; a model is a Hugging Face CLIP folder with config.json and model.safetensors",
          path.string());
   }
-  const nlohmann::json json = parse_bounded_json(read_file(path, uint64_t{16} << 20));
+  const std::string text = read_file(path, uint64_t{16} << 20);
+  check_download(path, text);
+  const nlohmann::json json = parse_bounded_json(text);
   if (json.is_discarded())
     fail(ErrorCode::Format, "{}: not valid JSON, or nested more than {} levels deep", path.string(), kMaxJsonDepth);
   return ClipConfig::from_json(json, path);

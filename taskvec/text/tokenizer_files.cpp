@@ -3,6 +3,7 @@
 #include "taskvec/core/bounded_json.h"
 #include "taskvec/core/error.h"
 #include "taskvec/core/files/atomic_file.h"
+#include "taskvec/core/files/failed_download.h"
 #include "taskvec/core/files/inside.h"
 
 #include <nlohmann/json.hpp>
@@ -26,7 +27,9 @@ constexpr const char* kPattern = R"(<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|
 }
 
 Json read_json(const fs::path& file) {
-  Json json = parse_bounded_json(read_file(file, kMaxFileBytes));
+  const std::string contents = read_file(file, kMaxFileBytes);
+  check_download(file, contents);
+  Json json = parse_bounded_json(contents);
   if (!json.is_object()) fail(ErrorCode::Format, "{}: not a JSON object, or nested too deep", file.string());
   return json;
 }
@@ -71,6 +74,7 @@ Merges parse_merges(const Json& json, const fs::path& file) {
 Merges read_merges(const fs::path& file) {
   Merges merges;
   const std::string text = read_file(file, kMaxFileBytes);
+  check_download(file, text);
   for (size_t begin = 0, number = 0; begin < text.size(); ++number) {
     const size_t end = std::min(text.find('\n', begin), text.size());
     std::string line = text.substr(begin, end - begin);

@@ -61,6 +61,8 @@ TEST_F(Folders, DownloadsThatFailedAreSaidToBeSo) {
   EXPECT_THAT(error_of("json"), HasSubstr("is a server's error message (JSON)"));
   put("text/model.safetensors", "Entry not found");
   EXPECT_THAT(error_of("text"), HasSubstr("is a server's error message, not the weights"));
+  put("index/model.safetensors.index.json", "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 5\n");
+  EXPECT_THAT(error_of("index"), HasSubstr("model.safetensors.index.json is a Git LFS pointer, not the file"));
   put("shards/model.safetensors.index.json", R"({"weight_map":{"w":"model-00001-of-00001.safetensors"}})");
   put("shards/model-00001-of-00001.safetensors", "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 5\n");
   EXPECT_THAT(error_of("shards"), HasSubstr("model-00001-of-00001.safetensors is a Git LFS pointer"));

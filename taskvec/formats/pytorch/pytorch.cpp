@@ -1,8 +1,8 @@
 #include "taskvec/formats/pytorch/pytorch.h"
 
 #include "taskvec/core/error.h"
+#include "taskvec/core/files/failed_download.h"
 #include "taskvec/core/files/inside.h"
-#include "taskvec/formats/folders/not_weights.h"
 #include "taskvec/formats/pytorch/strided.h"
 #include "taskvec/formats/pytorch/torch_file.h"
 #include "taskvec/formats/safetensors/safetensors.h"
@@ -141,7 +141,7 @@ std::shared_ptr<const Checkpoint> open_pytorch_sharded(const fs::path& path, con
   size_t found = 0;
   for (const auto& shard : shards) {
     auto file = MappedFile::open(inside(index.parent_path(), shard));
-    check_is_no_page(*file);
+    check_download(file->path(), file->bytes());
     for (const auto& name : gathered.add(std::move(file))) {
       const auto listed = weight_map.find(name);
       if (listed == weight_map.end() || listed->second != shard)

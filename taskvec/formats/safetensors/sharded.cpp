@@ -1,8 +1,8 @@
 #include "taskvec/core/error.h"
 #include "taskvec/core/files/atomic_file.h"
+#include "taskvec/core/files/failed_download.h"
 #include "taskvec/core/files/inside.h"
 #include "taskvec/formats/delta/delta.h"
-#include "taskvec/formats/folders/not_weights.h"
 #include "taskvec/formats/safetensors/safetensors.h"
 
 #include <simdjson.h>
@@ -19,6 +19,7 @@ std::map<std::string, std::string> read_weight_map(const fs::path& index) {
   simdjson::dom::parser parser;
   simdjson::dom::element json;
   const std::string contents = read_file(index, kMaxHeaderBytes);
+  check_download(index, contents);
   if (const auto error = parser.parse(contents).get(json))
     fail(ErrorCode::Format, "{} is not valid JSON: {}", index.string(), simdjson::error_message(error));
   simdjson::dom::object weight_map;
@@ -80,7 +81,7 @@ std::shared_ptr<const Checkpoint> open_sharded(const fs::path& path, const fs::p
     std::shared_ptr<const MappedFile> file;
     try {
       file = MappedFile::open(inside(index.parent_path(), shard));
-      check_is_no_page(*file);
+      check_download(file->path(), file->bytes());
       header = read_safetensors_header(*file);
     } catch (const Error& broken) {
       report(broken.code(), broken.what());
