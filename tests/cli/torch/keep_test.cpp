@@ -1,6 +1,6 @@
 // What commands leave alone, and how they end when they are asked to.
-#include "taskvec/core/random.h"
 #include "tests/cli/program.h"
+#include "tests/cli/torch/tiny_task.h"
 
 #include <gmock/gmock.h>
 
@@ -18,13 +18,7 @@ class Keep : public testing_cli::Program {
  protected:
   void SetUp() override {
     Program::SetUp();
-    std::ofstream(folder_ / "t.yaml") << "source: {idx: {folder: ., train: [i, l], test: [i, l]}}\nclasses: [left, right]\n";
-    std::ofstream images(folder_ / "i", std::ios::binary), labels(folder_ / "l", std::ios::binary);
-    images << std::string("\0\0\x08\x03\0\0\0\x40\0\0\0\x1c\0\0\0\x1c", 16);
-    labels << std::string("\0\0\x08\x01\0\0\0\x40", 8);
-    const Philox random(1, 0);
-    for (uint64_t i = 0; i < 64 * 784; ++i) images << static_cast<char>(random.below(i, 256));
-    for (int i = 0; i < 64; ++i) labels << static_cast<char>(i % 2);
+    testing_cli::write_tiny_task(folder_);
     // A shell lets its background jobs ignore Ctrl-C.
     std::ofstream(folder_ / "stop.py")
         << "import os, subprocess, sys, time\n"

@@ -1,21 +1,13 @@
 // Training that was killed goes on to the same model.
 #include "tests/cli/survival.h"
+#include "tests/cli/torch/tiny_task.h"
 
 namespace taskvec {
 namespace {
 
 TEST_F(Survival, AKilledFineTuningGoesOnToTheSameModel) {
   const fs::path model = fs::path(std::getenv("TASKVEC_ASSETS")) / "pocket-clip";
-  std::ofstream(folder_ / "t.yaml") << "source: {idx: {folder: ., train: [i, l], test: [i, l]}}\nclasses: [left, right]\n";
-  std::ofstream images(folder_ / "i", std::ios::binary), labels(folder_ / "l", std::ios::binary);
-  images << std::string("\0\0\x08\x03\0\0\0\x40\0\0\0\x1c\0\0\0\x1c", 16);
-  labels << std::string("\0\0\x08\x01\0\0\0\x40", 8);
-  const Philox random(1, 0);
-  for (uint64_t i = 0; i < 64 * 784; ++i) images << static_cast<char>(random.below(i, 256));
-  for (int i = 0; i < 64; ++i) labels << static_cast<char>(i % 2);
-  images.close();
-  labels.close();
-
+  testing_cli::write_tiny_task(folder_);
   const auto command = [&](const std::string& output) {
     return std::vector<std::string>{"finetune", "-m", model.string(), "-t", "t.yaml",         "-o", output,      "--steps", "200",
                                     "--batch",  "16", "--warmup",     "5",  "--resume-every", "10", "--threads", "1"};
