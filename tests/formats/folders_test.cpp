@@ -96,6 +96,7 @@ TEST_F(Folders, ModelsAreFoundByTheirNames) {
   EXPECT_THAT(message_of([] { find_model("org/name@v2"); }), HasSubstr("`hf download org/name --revision v2` fetches it"));
   EXPECT_THAT(message_of([] { find_model("org/absent"); }), HasSubstr("`hf download org/absent` fetches it"));
   EXPECT_EQ(find_model("pocket-clip").filename(), "pocket-clip");
+  EXPECT_EQ(find_model("x/model.safetensors"), "x/model.safetensors");
   EXPECT_EQ(find_model("../x/y"), "../x/y");  // a path that is not there
 }
 

@@ -3,6 +3,7 @@
 #include "taskvec/core/error.h"
 #include "taskvec/core/files/atomic_file.h"
 #include "taskvec/core/files/paths.h"
+#include "taskvec/formats/folders/sidecars.h"
 
 #include <algorithm>
 #include <cctype>
@@ -98,7 +99,7 @@ fs::path find_model(const std::string& name) {
   const size_t at = name.find('@'), slash = name.find('/');
   const std::string id = name.substr(0, at), revision = at == std::string::npos ? "main" : name.substr(at + 1);
   // An id is org/name; more slashes are a path, and so is what ends as files do.
-  const bool is_id = slash != std::string::npos && slash < id.size() && is_word(id.substr(0, slash)) &&
+  const bool is_id = !is_weights(name) && slash != std::string::npos && slash < id.size() && is_word(id.substr(0, slash)) &&
                      is_word(id.substr(slash + 1)) && is_word(revision) && !is_folder(id.substr(0, slash));
   if (!is_id) return name;  // opening it says that it is not there
   const fs::path repository = hub_cache() / ("models--" + id.substr(0, slash) + "--" + id.substr(slash + 1));
