@@ -68,7 +68,7 @@ fs::path main_snapshot(const fs::path& repository) {
   return all.size() == 1 ? all.front() : fs::path();
 }
 
-/// "name" of "models--org--name" as an id; empty for another folder.
+/// Whether a path is the cache's own folder of a repository, models--org--name.
 bool is_cached_repository(const fs::path& path) {
   const fs::path named = path.has_filename() ? path : path.parent_path();
   return named.filename().string().starts_with("models--") && is_folder(path / "snapshots");

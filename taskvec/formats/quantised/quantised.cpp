@@ -43,8 +43,7 @@ class Dequantised : public Checkpoint {
     }
     std::vector<float> chunk(std::min<uint64_t>(kChunk, out.size() / sizeof(float)));
     // GPTQ's codes lie across: it takes a whole range at once.
-    if (!found->second.parts.empty() && found->second.parts[0]->info.dtype == Dtype::I32)
-      chunk.resize(out.size() / sizeof(float));
+    if (found->second.parts[0]->info.dtype == Dtype::I32) chunk.resize(out.size() / sizeof(float));
     for (uint64_t done = 0; done < out.size();) {
       const uint64_t size = std::min<uint64_t>(chunk.size() * sizeof(float), out.size() - done);
       found->second.make(*inner_, (offset + done) / sizeof(float), std::span(chunk).first(size / sizeof(float)));
