@@ -149,6 +149,19 @@ TEST_F(AtomicFileTest, RemovesLeftFoldersOfOursAlone) {
   EXPECT_EQ(read_file(folder_ / ".out.taskvec-backuq"), "a file");
 }
 
+// A file that replaces another has a name for a moment, in such a folder; a kill then leaves the folder with the file or empty.
+TEST_F(AtomicFileTest, AReplacementRemovesWhatAKilledOneLeft) {
+  write_file_atomically(folder_ / "f", "old");
+  for (const char* name : {".f.taskvec-abcdef", ".f.taskvec-empty1", ".f.taskvec-mine12"}) fs::create_directory(folder_ / name);
+  write_file_atomically(folder_ / ".f.taskvec-abcdef" / ".taskvec-temporary", "");
+  write_file_atomically(folder_ / ".f.taskvec-abcdef" / "f", "half");
+  write_file_atomically(folder_ / ".f.taskvec-mine12" / "f", "mine");
+  write_file_atomically(folder_ / "f", "new");
+  EXPECT_EQ(read_file(folder_ / "f"), "new");
+  EXPECT_EQ(read_file(folder_ / ".f.taskvec-mine12" / "f"), "mine");
+  EXPECT_EQ(std::distance(fs::directory_iterator(folder_), fs::directory_iterator()), 2);
+}
+
 TEST_F(AtomicFileTest, AFolderThatGotASubFolderMeanwhileStays) {
   fs::create_directory(folder_ / "out");
   write_file_atomically(folder_ / "out" / "old", "old");

@@ -60,7 +60,7 @@ bool remove_flat_folder(const fs::path& folder) {
   return ::rmdir(folder.c_str()) == 0;
 }
 
-/// Removes temporary folders that a killed run left: those with our marker that nobody holds a lock on.
+/// Removes temporary folders that a killed run left and nobody holds a lock on: those with our marker, and empty ones.
 void remove_leftovers(const fs::path& target) {
   const std::string prefix = temporary_prefix(target);
   std::error_code error;
@@ -70,8 +70,12 @@ void remove_leftovers(const fs::path& target) {
     // O_DIRECTORY: a pipe of that name must not be waited for.
     const int fd = ::open(entry.path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0) continue;
-    if (::flock(fd, LOCK_EX | LOCK_NB) == 0 && fs::is_regular_file(fs::symlink_status(marker_of(entry.path()), error)))
-      remove_flat_folder(entry.path());
+    if (::flock(fd, LOCK_EX | LOCK_NB) == 0) {
+      if (fs::is_regular_file(fs::symlink_status(marker_of(entry.path()), error)))
+        remove_flat_folder(entry.path());
+      else
+        ::rmdir(entry.path().c_str());  // killed before its marker: nothing is in it, or it stays
+    }
     ::close(fd);
   }
 }
@@ -112,6 +116,27 @@ bool lock_new(int fd) {
   return ::flock(fd, LOCK_EX) == 0 && ::fstat(fd, &status) == 0 && status.st_nlink > 0;
 }
 
+struct TemporaryFolder {
+  fs::path path;
+  int lock = -1;
+};
+
+/// A marked folder beside the target, locked until the descriptor is closed; leftovers of its kind are removed first.
+TemporaryFolder make_temporary_folder(const fs::path& target) {
+  remove_leftovers(target);
+  TemporaryFolder made;
+  std::string name;
+  do {
+    if (made.lock >= 0) ::close(made.lock);
+    name = (folder_of(target) / (temporary_prefix(target) + "XXXXXX")).string();
+    if (::mkdtemp(name.data()) == nullptr) fail_io("write", target, errno);
+    made.lock = ::open(name.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  } while (made.lock < 0 ? errno == ENOENT : !lock_new(made.lock));
+  made.path = name;
+  mark(made.path);
+  return made;
+}
+
 void sync_folder(const fs::path& folder) {
   const int fd = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (fd < 0) return;  // a rename without it is still atomic, only not yet durable
@@ -122,16 +147,26 @@ void sync_folder(const fs::path& folder) {
 }  // namespace
 
 struct AtomicFile::State {
-  fs::path target, temporary;      // no temporary while the file has no name
+  fs::path target;
+  TemporaryFolder temporary;       // where the file has a name before it gets the target's; none while it has no name
   std::optional<mode_t> replaced;  // mode of the file that was there at the start
   bool replace = false;
   int fd = -1;
   std::byte* data = nullptr;
   size_t size = 0;
 
+  bool is_nameless() const { return temporary.path.empty(); }
+  fs::path name() const { return temporary.path / target.filename(); }
+
+  void drop_temporary() {
+    if (!is_nameless()) remove_flat_folder(temporary.path);
+    if (temporary.lock >= 0) ::close(temporary.lock);
+    temporary = {};
+  }
+
   ~State() {
     if (data != nullptr) ::munmap(data, size);
-    if (!temporary.empty()) ::unlink(temporary.c_str());
+    drop_temporary();
     if (fd >= 0) ::close(fd);
   }
 };
@@ -147,10 +182,9 @@ AtomicFile::AtomicFile(const fs::path& path, uint64_t size, bool replace) : stat
   state.fd = ::open(folder_of(path).c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
   if (state.fd < 0) {
     if (errno != EOPNOTSUPP && errno != EISDIR) fail_io("write", path, errno);
-    std::string name = (folder_of(path) / (temporary_prefix(path) + "XXXXXX")).string();
-    state.fd = ::mkostemp(name.data(), O_CLOEXEC);
+    state.temporary = make_temporary_folder(path);
+    state.fd = ::open(state.name().c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (state.fd < 0) fail_io("write", path, errno);
-    state.temporary = name;
   }
   if (size == 0) return;
   if (const int error = ::posix_fallocate(state.fd, 0, static_cast<off_t>(size)); error != 0) {
@@ -192,7 +226,7 @@ void AtomicFile::flush_hint(uint64_t offset, uint64_t size) {
 
 namespace {
 
-/// Gives a nameless file the target's name, if nothing has it; or a temporary one. @return false: the name is taken
+/// Gives a nameless file a name, if nothing has it. @return false: the name is taken
 bool link_nameless(int fd, const fs::path& path) {
   if (::linkat(AT_FDCWD, fmt::format("/proc/self/fd/{}", fd).c_str(), AT_FDCWD, path.c_str(), AT_SYMLINK_FOLLOW) == 0)
     return true;
@@ -211,23 +245,25 @@ void AtomicFile::commit() {
   State& state = *state_;
   ::fchmod(state.fd, state.replaced.value_or(0666 & ~umask_now()));
   if (::fsync(state.fd) != 0) fail_io("write", state.target, errno);
-  if (!state.replace) {
-    if (state.temporary.empty()
-            ? !link_nameless(state.fd, state.target)
-            : ::renameat2(AT_FDCWD, state.temporary.c_str(), AT_FDCWD, state.target.c_str(), RENAME_NOREPLACE) != 0) {
-      if (state.temporary.empty() || errno == EEXIST) fail_appeared(state.target);
-      fail_io("write", state.target, errno);
+  const auto replace = [&] {
+    if (::rename(state.name().c_str(), state.target.c_str()) != 0) fail_io("replace", state.target, errno);
+  };
+  if (state.replace) mode_of_replaced(state.target);  // it may be something else by now
+  if (state.is_nameless()) {
+    if (!link_nameless(state.fd, state.target)) {
+      if (!state.replace) fail_appeared(state.target);
+      // Only what has a name can replace another: it gets one where a run that is killed in between is cleaned up after.
+      state.temporary = make_temporary_folder(state.target);
+      link_nameless(state.fd, state.name());
+      replace();
     }
-  } else {
-    mode_of_replaced(state.target);  // it may be something else by now
-    for (uint32_t i = 0; state.temporary.empty(); ++i) {
-      const fs::path name =
-          folder_of(state.target) / fmt::format("{}{:06x}", temporary_prefix(state.target), (::getpid() + i) & 0xFFFFFF);
-      if (link_nameless(state.fd, name)) state.temporary = name;
-    }
-    if (::rename(state.temporary.c_str(), state.target.c_str()) != 0) fail_io("replace", state.target, errno);
+  } else if (state.replace) {
+    replace();
+  } else if (::renameat2(AT_FDCWD, state.name().c_str(), AT_FDCWD, state.target.c_str(), RENAME_NOREPLACE) != 0) {
+    if (errno == EEXIST) fail_appeared(state.target);
+    fail_io("write", state.target, errno);
   }
-  state.temporary.clear();
+  state.drop_temporary();
   sync_folder(folder_of(state.target));
 }
 
@@ -274,16 +310,9 @@ AtomicFolder::AtomicFolder(const fs::path& target) : target_(target.has_filename
   if (replaces_ && there.type() != fs::file_type::directory)
     fail(ErrorCode::Io, "cannot write folder {}: a file of that name is there", target_.string());
   check_folder_of(target_);
-  remove_leftovers(target_);
-  std::string name;
-  do {
-    if (lock_fd_ >= 0) ::close(lock_fd_);
-    name = (folder_of(target_) / (temporary_prefix(target_) + "XXXXXX")).string();
-    if (::mkdtemp(name.data()) == nullptr) fail_io("write", target_, errno);
-    lock_fd_ = ::open(name.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  } while (lock_fd_ < 0 ? errno == ENOENT : !lock_new(lock_fd_));
-  temporary_ = name;
-  mark(temporary_);
+  const TemporaryFolder made = make_temporary_folder(target_);
+  temporary_ = made.path;
+  lock_fd_ = made.lock;
 }
 
 AtomicFolder::~AtomicFolder() {

@@ -11,9 +11,10 @@
 namespace taskvec {
 
 /// A file that appears under its name complete or not at all: a nameless file in the target's folder (where the file system has
-/// such; else one with a temporary name), pre-sized (so that a full disk fails before work starts), written in any order from any
-/// thread, then fsync and a name. Without commit() nothing is left, also after a kill. A file that was there when this one was
-/// begun is replaced and its mode kept; one that appeared since is not. Links, devices and pipes are never replaced.
+/// such; else one in a temporary folder), pre-sized (so that a full disk fails before work starts), written in any order from any
+/// thread, then fsync and a name. Without commit() nothing is left; a kill can leave at most a marked temporary folder, which the
+/// next one for the same target removes. A file that was there when this one was begun is replaced and its mode kept; one that
+/// appeared since is not. Links, devices and pipes are never replaced.
 class AtomicFile {
  public:
   /// @param size  final size in bytes. @throws Error{Io} naming the path: read-only folder, no space left, no regular file, ...
