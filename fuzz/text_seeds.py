@@ -64,6 +64,23 @@ def record():
         b'\0{"step":1,"loss":0.5}\n{"st'
 
 
+def checkpoint(shape, dtype="F32", values=b"", tensor="w", **metadata):
+    header = text({"__metadata__": metadata, tensor: {"dtype": dtype, "shape": shape, "data_offsets": [0, len(values)]}})
+    return struct.pack("<Q", len(header)) + header + values
+
+
+def snapshot():
+    for name, file in (("whole", checkpoint([2], values=bytes(8), step="3")), ("late", checkpoint([2], values=bytes(8), step="11")),
+                       ("other", checkpoint([1], "F64", bytes(8), step="1"))):
+        yield name, struct.pack(">H", len(file)) + file + b'{"step":1,"loss":0.5}\n{"step":4,"loss":0.5}\n{"st'
+
+
+def block():
+    key = "0123456789abcdef" * 2
+    yield "block", checkpoint([2, 3], values=bytes(24), tensor="outputs", **{"taskvec.sweep": key, "taskvec.digest": "0" * 32})
+    yield "named", checkpoint([2, 3], values=bytes(24), tensor="outputs", **{"taskvec.sweep": key})
+
+
 def idx(dimensions, values):
     return bytes([0, 0, 8, len(dimensions)]) + b"".join(struct.pack(">I", d) for d in dimensions) + values
 
@@ -112,4 +129,4 @@ def task():
 
 
 FORMATS = {"expression": expression, "provenance": provenance, "tokenizer": tokenizer, "config": config, "quantised": quantised,
-           "trials": trials, "record": record, "idx": idx_files, "image": image, "tar": tar, "task": task}
+           "trials": trials, "record": record, "snapshot": snapshot, "block": block, "idx": idx_files, "image": image, "tar": tar, "task": task}

@@ -1,4 +1,5 @@
 #include "cli/common.h"
+#include "cli/torch/model_argument.h"
 #include "taskvec/core/console.h"
 #include "taskvec/core/files/paths.h"
 #include "taskvec/demo/demo.h"
@@ -51,6 +52,8 @@ void add_demo_command(CLI::App& app) {
   command->add_option("--val-limit", options.val_limit, "images a task that coefficients are chosen on")->capture_default_str();
   command->add_option("--test-limit", options.test_limit, "images a task that the figures are of")->capture_default_str();
   add_seed_option(*command, options.seed, "of the fine-tuning");
+  add_device_option(*command, options.device);
+  add_precision_option(*command, options.precision);
   command->add_flag("--json", arguments->json, "results.json on stdout");
   command->callback([=] { run(*arguments); });
 }

@@ -22,6 +22,7 @@ struct Arguments {
   std::vector<std::string> tasks, sources, coefficients;
   eval::EvalOptions options;
   uint64_t cache = kSweepCache;
+  edit::Vocabulary vocabulary = edit::Vocabulary::Same;
   bool verbose = false, json = false, force = false;
 };
 
@@ -105,15 +106,18 @@ std::optional<std::vector<eval::TaskResult>> sweep_results(eval::EditedClip& mod
 }
 
 std::vector<eval::TaskResult> evaluate(const Arguments& arguments, const std::vector<data::Task>& tasks, Meaning& meaning) {
-  eval::EditedClip model = open_model(arguments.model, arguments.sources, arguments.coefficients, arguments.device);
+  const auto open = [&](const std::vector<std::string>& coefficients) {
+    return open_model(arguments.model, arguments.sources, coefficients, arguments.device, arguments.vocabulary);
+  };
+  eval::EditedClip model = open(arguments.coefficients);
   eval::Evaluator evaluator(model.network(), model.folder(), arguments.options);
   const bridge::Params& params = model.apply();
   meaning = choose_mode(evaluator, model, arguments.mode, arguments.origin);
   if (evaluator.linear()) {
     keep_sweeps(evaluator, arguments.cache);
-    std::optional<eval::EditedClip> open;  // only where there are coefficients: the same model once more
-    if (!arguments.coefficients.empty()) open.emplace(open_model(arguments.model, arguments.sources, {}, arguments.device));
-    if (auto results = sweep_results(open ? *open : model, arguments, evaluator, tasks)) return std::move(*results);
+    std::optional<eval::EditedClip> unset;  // only where there are coefficients: the same model once more
+    if (!arguments.coefficients.empty()) unset.emplace(open({}));
+    if (auto results = sweep_results(unset ? *unset : model, arguments, evaluator, tasks)) return std::move(*results);
   }
   std::vector<eval::TaskResult> results;
   for (const data::Task& task : tasks) results.push_back(evaluator.evaluate(params, task));
@@ -148,7 +152,7 @@ void run_eval(Arguments& arguments) {
     return;
   }
   table.print();
-  if (meaning.mode == "linear") print("evaluated {}\n", meaning.text());
+  if (meaning.mode == "linear" || meaning.precision != bridge::Precision::Float32) print("evaluated {}\n", meaning.text());
   for (size_t i = 0; arguments.verbose && i < tasks.size(); ++i) print_classes(tasks[i], results[i]);
 }
 
@@ -167,6 +171,7 @@ void add_eval_command(CLI::App& app) {
   command->add_option("-t,--task", arguments->tasks, "built-in tasks (see 'taskvec tasks') or .yaml files")->required();
   command->add_option("-s,--source", arguments->sources, "a source of the expression: name=path");
   command->add_option("--set", arguments->coefficients, "the value of a coefficient: name=number");
+  add_vocabulary_option(*command, arguments->vocabulary);
   add_split_option(*command, arguments->split);
   add_pass_options(*command, arguments->options);
   add_mode_options(*command, arguments->mode, arguments->origin);

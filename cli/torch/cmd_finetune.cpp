@@ -8,6 +8,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
 #include <cstdio>
 #include <memory>
 #include <optional>
@@ -22,6 +23,7 @@ struct Arguments {
   std::string model, task, output, mode = "standard", penalty = "none";
   std::vector<std::string> penalty_tasks;
   std::optional<double> learning_rate;
+  std::optional<int64_t> warmup;
   train::FinetuneOptions options;
   bool json = false;
 };
@@ -32,7 +34,8 @@ void print_both_modes(const Arguments& arguments, const data::Task& task) {
   constexpr int64_t kImages = 2000;
   eval::EditedClip model(edit::parse("model"), {{"model", formats::open(arguments.output)}}, {},
                          bridge::parse_device(arguments.options.device));
-  const eval::EvalOptions options{.split = data::Split::Val, .limit = kImages, .progress = false};
+  const eval::EvalOptions options{
+      .split = data::Split::Val, .limit = kImages, .precision = arguments.options.precision, .progress = false};
   eval::Evaluator ordinary(model.network(), model.folder(), options), linear(model.network(), model.folder(), options);
   linear.linearise(eval::linear_origin(model, eval::Mode::Auto)->params);
   const auto in = linear.evaluate(model.apply(), task).accuracy, out = ordinary.evaluate(model.apply(), task).accuracy;
@@ -48,6 +51,7 @@ void run_finetune(Arguments& arguments) {
   for (const auto& name : arguments.penalty_tasks) arguments.options.penalty_tasks.push_back(data::load_task(name));
   const double times = arguments.options.mode == train::Mode::Linear ? kLinearRate : 1;
   arguments.options.learning_rate = arguments.learning_rate.value_or(times * arguments.options.learning_rate);
+  arguments.options.warmup = arguments.warmup.value_or(std::min(arguments.options.warmup, arguments.options.steps / 5));
   const data::Task task = data::load_task(arguments.task);
   const auto result = train::finetune(arguments.model, task, arguments.output, arguments.options);
   if (arguments.json) {
@@ -116,8 +120,9 @@ void add_finetune_command(CLI::App& app) {
   command->add_option("--lr", arguments->learning_rate,
                       fmt::format("learning rate at its highest (AdamW); {:g}, in linear mode {:g}", options.learning_rate,
                                   kLinearRate * options.learning_rate));
-  command->add_option("--warmup", options.warmup, "steps until the learning rate is there; a cosine to 0 follows")
-      ->capture_default_str();
+  command->add_option(
+      "--warmup", arguments->warmup,
+      fmt::format("steps until the learning rate is there; a cosine to 0 follows ({}, or a fifth of the steps)", options.warmup));
   command->add_option("--weight-decay", options.weight_decay, "decoupled decay of every parameter")->capture_default_str();
   command->add_option("--clip", options.clip, "largest norm of the gradient; 0: any")->capture_default_str();
   command->add_option("--label-smoothing", options.label_smoothing, "share of the target spread over all classes")
@@ -127,7 +132,14 @@ void add_finetune_command(CLI::App& app) {
       ->capture_default_str();
   command->add_option("--resume-every", options.resume_every, "steps between the points that a killed run goes on from")
       ->capture_default_str();
+  command
+      ->add_option("--micro-batch", options.micro_batch,
+                   "images at a time, whose gradients are added up to those of --batch, for less memory; 0: all")
+      ->capture_default_str();
+  command->add_flag("--checkpoint-activations", options.checkpoint_activations,
+                    "compute activations again in the reverse pass: less memory, a third more time, the same bytes");
   add_device_option(*command, options.device);
+  add_precision_option(*command, options.precision);
   command->add_flag("--force", options.force, "train anew over an earlier run in OUTPUT");
   command->add_flag("--json", arguments->json, "the summary as JSON");
   command->callback([=] { run_finetune(*arguments); });

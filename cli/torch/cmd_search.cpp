@@ -27,6 +27,7 @@ struct Arguments {
   std::vector<std::string> sources, coefficients, axes, constraints, tasks;
   eval::EvalOptions options;
   uint64_t cache = kSweepCache;
+  edit::Vocabulary vocabulary = edit::Vocabulary::Same;
   bool json = false, solve = false, force = false;
 };
 
@@ -109,12 +110,14 @@ std::string next_command(const Arguments& arguments, const std::vector<std::stri
   for (const std::string& source : arguments.sources) text += " -s " + quoted(source);
   for (const std::string& set : arguments.coefficients) text += " --set " + quoted(set);
   for (size_t i = 0; i < names.size(); ++i) text += fmt::format(" --set {}={}", names[i], values[i]);
+  if (arguments.vocabulary != edit::Vocabulary::Same) text += fmt::format(" --vocab {}", edit::name(arguments.vocabulary));
   return text + " -o MODEL";
 }
 
 /// Writes the model at the coefficients that were chosen.
 void write_model(const Arguments& arguments, const std::vector<std::string>& names, const std::vector<double>& values) {
   edit::PlanOptions options{.coefficients = parse_coefficients(arguments.coefficients)};
+  options.vocabulary = arguments.vocabulary;
   for (size_t i = 0; i < names.size(); ++i) options.coefficients[names[i]] = values[i];
   if (arguments.mode == "standard") options.mode = edit::Mode::Standard;
   const auto plan = edit::plan(edit::parse(arguments.expression), open_sources(arguments.sources), options);
@@ -236,9 +239,10 @@ void run_search(const Arguments& arguments) {
   search::SearchOptions options = search_options(arguments);
   const auto tasks = search_tasks(arguments, options);
   if (!arguments.write.empty()) check_output(arguments.write, arguments.force, open_sources(arguments.sources));
-  eval::EditedClip model = open_model(arguments.expression, arguments.sources, arguments.coefficients, arguments.device);
+  eval::EditedClip model =
+      open_model(arguments.expression, arguments.sources, arguments.coefficients, arguments.device, arguments.vocabulary);
   const std::string base = base_of(arguments, model);
-  eval::EditedClip reference = open_model(base, arguments.sources, {}, arguments.device);
+  eval::EditedClip reference = open_model(base, arguments.sources, {}, arguments.device, arguments.vocabulary);
   eval::EvalOptions quiet = arguments.options;
   quiet.progress = false;
   std::optional<Progress> progress;
@@ -337,6 +341,7 @@ void add_search_command(CLI::App& app) {
   command->add_option("--write", arguments->write,
                       "also write the model at the coefficients that were found: a folder or a file");
   command->add_flag("--force", arguments->force, "--write may replace a checkpoint that taskvec wrote");
+  add_vocabulary_option(*command, arguments->vocabulary);
   add_pass_options(*command, arguments->options);
   add_mode_options(*command, arguments->mode, arguments->origin);
   add_cache_option(*command, arguments->cache);

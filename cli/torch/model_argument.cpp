@@ -10,14 +10,19 @@
 namespace taskvec::cli {
 
 eval::EditedClip open_model(const std::string& text, const std::vector<std::string>& sources,
-                            const std::vector<std::string>& coefficients, const std::string& device) {
+                            const std::vector<std::string>& coefficients, const std::string& device,
+                            edit::Vocabulary vocabulary) {
   bridge::configure_torch();
   const at::Device where = bridge::parse_device(device);
   if (sources.empty()) {
     if (!coefficients.empty()) fail(ErrorCode::InvalidArgument, "--set goes with an expression over sources: -s name=path");
+    std::error_code error;
+    if (text.find_first_of("+*$(") != std::string::npos && !std::filesystem::exists(text, error))
+      fail(ErrorCode::InvalidArgument,
+           "-m '{}': there is no such model; an expression goes with its sources: -s base=PATH -s ft=PATH", text);
     return {edit::parse("model"), {{"model", formats::open(formats::find_model(text))}}, {}, where};
   }
-  return {edit::parse(text), open_sources(sources), parse_coefficients(coefficients), where};
+  return {edit::parse(text), open_sources(sources), parse_coefficients(coefficients), where, vocabulary};
 }
 
 std::vector<data::Task> load_tasks(const std::vector<std::string>& names) {
@@ -39,10 +44,19 @@ void add_split_option(CLI::App& command, std::string& split) {
 void add_pass_options(CLI::App& command, eval::EvalOptions& options) {
   command.add_option("--limit", options.limit, "at most so many images a task; 0: all")->capture_default_str();
   command.add_option("--batch", options.batch, "images at a time")->capture_default_str();
+  add_precision_option(command, options.precision);
 }
 
 void add_device_option(CLI::App& command, std::string& device) {
   command.add_option("--device", device, "cpu, cuda or cuda:N")->capture_default_str();
+}
+
+void add_precision_option(CLI::App& command, bridge::Precision& precision) {
+  command
+      .add_option_function<std::string>(
+          "--precision", [&precision](const std::string& text) { precision = bridge::parse_precision(text); },
+          "of the image encoder: float32, bf16, or on a GPU tf32")
+      ->default_str(std::string(bridge::name(precision)));
 }
 
 void add_mode_options(CLI::App& command, std::string& mode, std::string& origin) {
@@ -69,12 +83,14 @@ void keep_sweeps(eval::Evaluator& evaluator, uint64_t budget) {
 nlohmann::ordered_json Meaning::about(std::string_view split) const {
   nlohmann::ordered_json json{{"mode", mode}};
   if (!origin.empty()) json["origin"] = origin;
+  json["precision"] = bridge::name(precision);
   json["split"] = split;
   return json;
 }
 
 std::string Meaning::text() const {
-  return origin.empty() ? "as an ordinary network" : fmt::format("as a network linearised at {}", origin);
+  return (origin.empty() ? "as an ordinary network" : fmt::format("as a network linearised at {}", origin)) +
+         (precision == bridge::Precision::Float32 ? "" : fmt::format(", in {}", bridge::name(precision)));
 }
 
 Meaning choose_mode(eval::Evaluator& evaluator, const eval::EditedClip& model, const std::string& mode,
@@ -82,9 +98,10 @@ Meaning choose_mode(eval::Evaluator& evaluator, const eval::EditedClip& model, c
   for (const auto& line : model.layout().notes) note("{}", line);
   for (const auto& line : model.layout().warnings) warn("{}", line);
   auto found = eval::linear_origin(model, eval::parse_mode(mode), origin);
-  if (!found) return {"standard", ""};
+  const bridge::Precision precision = evaluator.options().precision;
+  if (!found) return {"standard", "", precision};
   evaluator.linearise(std::move(found->params));
-  Meaning meaning{"linear", found->path};
+  Meaning meaning{"linear", found->path, precision};
   if (mode == "auto") note("evaluated {}, as its sources were trained; --mode standard is the other way", meaning.text());
   return meaning;
 }

@@ -12,14 +12,17 @@ namespace taskvec::cli {
 
 /// A model as the command line gives it: a folder, or with sources an expression over them that is never written to disk.
 eval::EditedClip open_model(const std::string& text, const std::vector<std::string>& sources,
-                            const std::vector<std::string>& coefficients, const std::string& device);
+                            const std::vector<std::string>& coefficients, const std::string& device,
+                            edit::Vocabulary vocabulary = edit::Vocabulary::Same);
 
 std::vector<data::Task> load_tasks(const std::vector<std::string>& names);
 
 void add_split_option(CLI::App& command, std::string& split);
-/// --limit and --batch: of a pass over samples.
+/// --limit, --batch and --precision: of a pass over samples.
 void add_pass_options(CLI::App& command, eval::EvalOptions& options);
 void add_device_option(CLI::App& command, std::string& device);
+/// --precision: what networks compute in.
+void add_precision_option(CLI::App& command, bridge::Precision& precision);
 
 /// --mode and --origin: how a model is evaluated (eval/mode.h).
 void add_mode_options(CLI::App& command, std::string& mode, std::string& origin);
@@ -34,10 +37,11 @@ void keep_sweeps(eval::Evaluator& evaluator, uint64_t budget);
 struct Meaning {
   std::string mode;    ///< "standard" or "linear"
   std::string origin;  ///< path of θ0 where linear
+  bridge::Precision precision = bridge::Precision::Float32;
 
-  /// {"mode": .., "origin": ..}, and the split
+  /// {"mode": .., "origin": .., "precision": ..}, and the split
   nlohmann::ordered_json about(std::string_view split) const;
-  /// "as an ordinary network", "as a network linearised at PATH"
+  /// "as an ordinary network", "as a network linearised at PATH, in bf16"
   std::string text() const;
 };
 

@@ -9,6 +9,7 @@
 #include <ATen/detail/CUDAHooksInterface.h>
 
 #include <charconv>
+#include <cstdlib>
 
 namespace taskvec::bridge {
 
@@ -26,6 +27,8 @@ at::Device parse_device(std::string_view text) {
   const auto refuse = [&](const std::string& why) {
     fail(ErrorCode::Unsupported, "device '{}': {}; or use --device cpu", text, why);
   };
+  // Matrix products that have the same bits in every run need a workspace of a fixed size, said before the first of them.
+  ::setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0);
   if (const std::string why = load_cuda_library(libtorch_folder()); !why.empty()) refuse(why);
   if (!at::hasCUDA()) {
     const std::string why = driver_trouble();

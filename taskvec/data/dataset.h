@@ -44,8 +44,8 @@ class Loader {
   int64_t size() const;
   /// @return [n, 1 or 3, h, w] uint8, not normalised (for augmentation before normalise())
   at::Tensor pixels(std::span<const int64_t> indices) const;
-  /// @return [n, 3, h, w] float32, normalised
-  at::Tensor images(std::span<const int64_t> indices) const;
+  /// @return [n, 3, h, w] float32 on `device`, normalised there: 8-bit pixels travel
+  at::Tensor images(std::span<const int64_t> indices, const at::Device& device = at::kCPU) const;
   at::Tensor labels(std::span<const int64_t> indices) const;  ///< [n] int64
   const Dataset& dataset() const { return *dataset_; }
   const Preprocess& preprocess() const { return preprocess_; }

@@ -18,11 +18,12 @@ at::Tensor decode(const Dataset& dataset, const Preprocess& preprocess, std::spa
   uint8_t* out = result.mutable_data_ptr<uint8_t>();
   const int64_t plane = height * width;
   std::atomic<bool> colours = false;
-  constexpr int64_t kChunk = 64;
   const auto n = static_cast<int64_t>(indices.size());
-  parallel_for((n + kChunk - 1) / kChunk, [&](int64_t chunk) {
-    const int64_t end = std::min(n, (chunk + 1) * kChunk);
-    for (int64_t i = chunk * kChunk; i < end && !colours; ++i) {
+  // A batch is shared by all cores; of a whole data set, the progress line is not told of every image.
+  const int64_t length = std::clamp<int64_t>(n / (4 * thread_count()), 1, 64);
+  parallel_for((n + length - 1) / length, [&](int64_t chunk) {
+    const int64_t end = std::min(n, (chunk + 1) * length);
+    for (int64_t i = chunk * length; i < end && !colours; ++i) {
       const Image image = preprocess.to_pixels(dataset.image(indices[static_cast<size_t>(i)]));
       if (image.height != height || image.width != width) {
         fail(ErrorCode::Format, "sample {} is {} x {} pixels, expected {} x {}: the preprocessor does not crop", i, image.width,
@@ -38,7 +39,7 @@ at::Tensor decode(const Dataset& dataset, const Preprocess& preprocess, std::spa
         for (int64_t p = 0; p < plane; ++p) sample[c * plane + p] = image.pixels[static_cast<size_t>(p * image.channels + from)];
       }
     }
-    if (progress) progress->add(end - chunk * kChunk);
+    if (progress) progress->add(end - chunk * length);
   });
   return colours ? at::Tensor() : result;
 }
@@ -75,7 +76,12 @@ at::Tensor Loader::pixels(std::span<const int64_t> indices) const {
   return result;
 }
 
-at::Tensor Loader::images(std::span<const int64_t> indices) const { return preprocess_.normalise(pixels(indices)); }
+at::Tensor Loader::images(std::span<const int64_t> indices, const at::Device& device) const {
+  const at::Tensor eight_bit = pixels(indices);
+  // Memory that the device reads by itself, while this thread goes on.
+  if (device.is_cuda()) return preprocess_.normalise(eight_bit.pin_memory().to(device, /*non_blocking=*/true));
+  return preprocess_.normalise(eight_bit);
+}
 
 at::Tensor Loader::labels(std::span<const int64_t> indices) const {
   at::Tensor result = at::empty({static_cast<int64_t>(indices.size())}, at::kLong);

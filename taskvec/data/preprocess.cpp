@@ -6,6 +6,7 @@
 #include "taskvec/core/files/failed_download.h"
 #include "taskvec/core/files/inside.h"
 
+#include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
@@ -114,12 +115,17 @@ Image Preprocess::to_pixels(const Image& image) const {
 }
 
 at::Tensor Preprocess::normalise(const at::Tensor& pixels) const {
-  const auto column = [](const std::array<double, 3>& v) {
-    return at::tensor(at::ArrayRef<double>(v.data(), 3), at::kFloat).view({1, 3, 1, 1});
+  const auto column = [&](const std::array<double, 3>& v) {
+    return at::tensor(at::ArrayRef<double>(v.data(), 3), at::kFloat).view({1, 3, 1, 1}).to(pixels.device());
   };
-  return (pixels.to(at::kFloat) / 255).sub(column(mean).to(pixels.device())).div(column(std).to(pixels.device()));
+  // By a tensor on the device: by a number, CUDA multiplies with the rounded reciprocal, and pixels would differ from the CPU's.
+  const at::Tensor most = at::full({}, 255, pixels.options().dtype(at::kFloat));
+  return pixels.to(at::kFloat).div_(most).sub(column(mean)).div_(column(std));
 }
 
-std::string Preprocess::key() const { return fmt::format("bicubic {} crop {}x{}", shortest_edge, crop_height, crop_width); }
+std::string Preprocess::key() const {
+  return fmt::format("bicubic {} crop {}x{} mean {} std {}", shortest_edge, crop_height, crop_width, fmt::join(mean, ","),
+                     fmt::join(std, ","));
+}
 
 }  // namespace taskvec::data

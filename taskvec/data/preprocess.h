@@ -24,9 +24,9 @@ struct Preprocess {
   /// Everything but the normalisation: 8-bit pixels of crop size, 1 channel when the input has 1.
   Image to_pixels(const Image& image) const;
   /// @param pixels  [batch, 1 or 3, height, width] uint8
-  /// @return        [batch, 3, height, width] float32, normalised per channel
+  /// @return        [batch, 3, height, width] float32 on the device of the pixels, normalised per channel; the same bits on each
   at::Tensor normalise(const at::Tensor& pixels) const;
-  std::string key() const;  ///< two preprocessors with the same key make the same pixels
+  std::string key() const;  ///< two preprocessors with the same key make the same inputs
 };
 
 }  // namespace taskvec::data

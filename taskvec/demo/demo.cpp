@@ -45,6 +45,8 @@ Json finetune_all(Study& study) {
     how.steps = options.steps;
     how.warmup = std::min(how.warmup, options.steps);
     how.seed = options.seed;
+    how.device = options.device;
+    how.precision = options.precision;
     const auto result = train::finetune(options.model, task, study.finetuned_path(task.name), how);
     seconds[task.name] = result.seconds;
     say(fmt::format("fine-tuned on {} in {}{}", task.name, format_seconds(result.seconds),
@@ -169,6 +171,8 @@ Json run_demo(const DemoOptions& options) {
                          {"steps", options.steps},
                          {"linear_steps", options.linear_steps},
                          {"seed", options.seed},
+                         {"device", options.device},
+                         {"precision", bridge::name(options.precision)},
                          {"val_limit", options.val_limit},
                          {"test_limit", options.test_limit},
                          {"keep", options.keep},

@@ -1,5 +1,7 @@
 #pragma once
 
+#include "taskvec/bridge/precision.h"
+
 #include <nlohmann/json.hpp>
 
 #include <filesystem>
@@ -21,6 +23,8 @@ struct DemoOptions {
   double keep = 0.955;          ///< share of the control's accuracy that an edit has to keep, on val
   double patch_keep = 0.98;     ///< likewise, of a patch: what it repairs must not be paid for elsewhere
   uint64_t seed = 0;
+  std::string device = "cpu";  ///< "cpu", "cuda", "cuda:1"
+  bridge::Precision precision = bridge::Precision::Float32;
 };
 
 /// Less of everything, in half a minute: one task, which is forgotten and patched.

@@ -1,3 +1,4 @@
+#include "taskvec/bridge/device.h"
 #include "taskvec/demo/study.h"
 #include "taskvec/train/finetune.h"
 
@@ -68,11 +69,14 @@ Json forget_linear(Study& study) {
   how.steps = study.options().linear_steps;
   how.warmup = std::min(how.warmup, how.steps);
   how.seed = study.options().seed;
+  how.device = study.options().device;
+  how.precision = study.options().precision;
   const auto tuned = study.finetuned_path(task.name + "-linear");
   train::finetune(study.options().model, task, tuned, how);
 
   eval::EditedClip model(edit::parse("base - $a*(ft - base)"),
-                         edit::Bindings{{"base", formats::open(study.options().model)}, {"ft", formats::open(tuned)}});
+                         edit::Bindings{{"base", formats::open(study.options().model)}, {"ft", formats::open(tuned)}}, {},
+                         bridge::parse_device(how.device));
   const auto val = study.linearised(data::Split::Val), test = study.linearised(data::Split::Test);
   // Points cost nothing here, and a vector that leaves the control alone can be subtracted several times.
   Json json = search_and_test(study, model, *val, *test, "a=0:8:0.02", "forgetting.png",

@@ -25,7 +25,8 @@ Study::Study(const DemoOptions& options)
     if (const std::string lack = data::missing(*task); !lack.empty())
       fail(ErrorCode::NotFound, "task '{}': {}", task->name, lack);
   }
-  base_ = std::make_unique<eval::EditedClip>(edit::parse("base"), edit::Bindings{{"base", formats::open(options.model)}});
+  base_ = std::make_unique<eval::EditedClip>(edit::parse("base"), edit::Bindings{{"base", formats::open(options.model)}},
+                                             edit::CoefficientValues{}, bridge::parse_device(options.device));
   val_ = std::make_unique<eval::Evaluator>(base_->network(), base_->folder(), passes(data::Split::Val));
   test_ = std::make_unique<eval::Evaluator>(base_->network(), base_->folder(), passes(data::Split::Test));
 }
@@ -33,6 +34,7 @@ Study::Study(const DemoOptions& options)
 eval::EvalOptions Study::passes(data::Split split) const {
   eval::EvalOptions quiet{.progress = false};
   quiet.split = split;
+  quiet.precision = options_.precision;
   quiet.limit = split == data::Split::Val ? options_.val_limit : options_.test_limit;
   return quiet;
 }
@@ -58,7 +60,7 @@ std::string Study::source(const data::Task& task) const {
 eval::EditedClip Study::edit(const std::string& expression) const {
   edit::Bindings sources{{"base", formats::open(options_.model)}};
   for (size_t i = 0; i < tasks_.size(); ++i) sources["t" + std::to_string(i)] = formats::open(finetuned_path(tasks_[i].name));
-  return {edit::parse(expression), sources};
+  return {edit::parse(expression), sources, {}, bridge::parse_device(options_.device)};
 }
 
 double Study::accuracy(eval::EditedClip& model, const std::vector<double>& coefficients, const data::Task& task) {

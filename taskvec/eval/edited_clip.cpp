@@ -26,17 +26,22 @@ std::span<std::byte> EditedParams::tensor(size_t index, const edit::TensorPlan& 
   return {static_cast<std::byte*>(tensors_.at(index).mutable_data_ptr()), static_cast<size_t>(tensor.info.nbytes())};
 }
 
-EditedClip::EditedClip(const edit::Expr& expr, const edit::Bindings& sources, edit::CoefficientValues fixed, at::Device device)
+EditedClip::EditedClip(const edit::Expr& expr, const edit::Bindings& sources, edit::CoefficientValues fixed, at::Device device,
+                       edit::Vocabulary vocabulary)
     : device_(device) {
   edit::PlanOptions options;
   options.coefficients = std::move(fixed);
   options.dtype = Dtype::F32;
+  options.vocabulary = vocabulary;
   resident_ = std::make_unique<edit::Resident>(expr, sources, options);
   const edit::Plan& plan = resident_->layout();
   folder_ = model_folder(*plan.sources.at(plan.base));
   network_ = std::make_unique<const models::Clip>(models::open_clip(folder_).network);
   edited_ = std::make_unique<EditedParams>(plan);
   network_->params().check(edited_->params(), plan.expression);
+  if (device_.is_cpu()) return;
+  edited_.reset();
+  sum_ = std::make_unique<DeviceSum>(device_);
 }
 
 const bridge::Params& EditedClip::apply(std::span<const double> values) {
@@ -44,10 +49,9 @@ const bridge::Params& EditedClip::apply(std::span<const double> values) {
     fail(ErrorCode::InvalidArgument, "{}: {} values for {} coefficients ({}); give one with --set NAME=NUMBER",
          layout().expression, values.size(), coefficients().size(), fmt::join(coefficients(), ", "));
   }
+  if (sum_) return sum_->apply(resident_->at(values));
   resident_->apply(values, *edited_);
-  if (device_.is_cpu()) return edited_->params();
-  on_device_ = edited_->params().map([&](const std::string&, const at::Tensor& tensor) { return tensor.to(device_); });
-  return on_device_;
+  return edited_->params();
 }
 
 }  // namespace taskvec::eval

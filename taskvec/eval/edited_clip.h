@@ -1,6 +1,7 @@
 #pragma once
 
 #include "taskvec/edit/executors/execute.h"
+#include "taskvec/eval/device_sum.h"
 #include "taskvec/models/clip.h"
 
 #include <memory>
@@ -27,7 +28,7 @@ class EditedClip {
   /// @param fixed  values of coefficients that stay
   /// @throws Error as the planner and models::open_clip() do
   EditedClip(const edit::Expr& expr, const edit::Bindings& sources, edit::CoefficientValues fixed = {},
-             at::Device device = at::kCPU);
+             at::Device device = at::kCPU, edit::Vocabulary vocabulary = edit::Vocabulary::Same);
 
   const models::Clip& network() const { return *network_; }
   const std::filesystem::path& folder() const { return folder_; }
@@ -44,8 +45,8 @@ class EditedClip {
   std::filesystem::path folder_;
   std::unique_ptr<const models::Clip> network_;
   std::unique_ptr<edit::Resident> resident_;
-  std::unique_ptr<EditedParams> edited_;
-  bridge::Params on_device_;
+  std::unique_ptr<EditedParams> edited_;  // on the CPU
+  std::unique_ptr<DeviceSum> sum_;        // elsewhere
   at::Device device_;
 };
 

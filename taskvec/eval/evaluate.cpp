@@ -19,6 +19,13 @@ bridge::Params in_float32(const bridge::Params& params) {
       [](const std::string&, const at::Tensor& tensor) { return tensor.is_floating_point() ? tensor.to(at::kFloat) : tensor; });
 }
 
+/// The image encoder once in what it computes in, not in every batch.
+bridge::Params rounded(const bridge::Params& params, bridge::Precision precision) {
+  return params.map([&](const std::string& name, const at::Tensor& tensor) {
+    return models::Clip::is_image_encoder(name) ? tensor.to(bridge::compute_dtype(precision)) : tensor;
+  });
+}
+
 [[noreturn]] void not_finite(const data::Task& task, int64_t sample, const bridge::Params& params) {
   std::string cause = "every weight is finite: they are too large, as far from a trained point as a large coefficient leads";
   for (const auto& [name, tensor] : params) {
@@ -37,15 +44,43 @@ std::string text_fingerprint(const bridge::Params& params) {
 
 at::Device device_of(const bridge::Params& params) { return params.at("visual_projection.weight").device(); }
 
-/// The answers to features of the samples from `begin` on.
-void append_answers(TaskResult& result, const at::Tensor& features, const at::Tensor& head, const data::Task& task, int64_t begin,
-                    const bridge::Params& params) {
-  const at::Tensor finite = features.isfinite().all(1);
-  if (!finite.all().item<bool>()) not_finite(task, begin + finite.logical_not().nonzero()[0].item<int64_t>(), params);
-  const at::Tensor answers = train::classify(features, head).argmax(1).to(at::kInt).cpu().contiguous();
-  result.predictions.insert(result.predictions.end(), answers.const_data_ptr<int32_t>(),
-                            answers.const_data_ptr<int32_t>() + answers.numel());
-}
+/// Reads answers one batch behind: a device is not waited for before it has the next.
+class Answers {
+ public:
+  Answers(const data::Task& task, const at::Tensor& head, const bridge::Params& params, TaskResult& result)
+      : task_(task), head_(head), params_(params), result_(result) {}
+
+  /// @param features  of the samples that follow those before
+  void add(const at::Tensor& features) {
+    const Batch next{features.isfinite().all(1), train::classify(features, head_).argmax(1).to(at::kInt)};
+    read();
+    last_ = next;
+  }
+
+  /// @throws Error{Numeric} for features that are not finite
+  void read() {
+    if (!last_.answers.defined()) return;
+    if (!last_.finite.all().item<bool>()) {
+      const int64_t row = last_.finite.logical_not().nonzero()[0].item<int64_t>();
+      not_finite(task_, static_cast<int64_t>(result_.predictions.size()) + row, params_);
+    }
+    const at::Tensor here = last_.answers.cpu().contiguous();
+    result_.predictions.insert(result_.predictions.end(), here.const_data_ptr<int32_t>(),
+                               here.const_data_ptr<int32_t>() + here.numel());
+    last_ = {};
+  }
+
+ private:
+  struct Batch {
+    at::Tensor finite, answers;  // [samples]
+  };
+
+  const data::Task& task_;
+  const at::Tensor& head_;
+  const bridge::Params& params_;
+  TaskResult& result_;
+  Batch last_;
+};
 
 }  // namespace
 
@@ -67,10 +102,11 @@ struct Evaluator::State {
 
   /// pixels -> image features at a point. Lifetime: as long as `params`.
   std::function<at::Tensor(const at::Tensor&)> features_at(const bridge::Params& params) {
+    bridge::use_precision(samples.options().precision, device_of(params));
     if (tangent) return tangent->at(params);
-    return [&](const at::Tensor& pixels) {
+    return [this, point = rounded(params, samples.options().precision)](const at::Tensor& pixels) {
       forwarded += pixels.size(0);
-      return network.image_features(params, pixels);
+      return network.image_features(point, pixels).to(at::kFloat);
     };
   }
 
@@ -100,6 +136,8 @@ Evaluator::~Evaluator() = default;
 
 const EvalOptions& Evaluator::options() const { return state_->samples.options(); }
 
+const data::Preprocess& Evaluator::preprocess() const { return state_->samples.preprocess(); }
+
 int64_t Evaluator::images(const data::Task& task, data::Split split) { return state_->samples.loader(task, split).size(); }
 
 std::string Evaluator::fingerprint(const data::Task& task, data::Split split) {
@@ -119,9 +157,10 @@ TaskResult Evaluator::evaluate(const bridge::Params& given, const data::Task& ta
   state.samples.loader(task, split);  // decodes before the clock starts
   Progress clock("", 0, "");
   const auto features = state.features_at(params);
-  state.samples.for_each_batch(task, split, device_of(params), [&](int64_t begin, const at::Tensor& pixels) {
-    append_answers(result, features(pixels), head, task, begin, params);
-  });
+  Answers answers(task, head, params, result);
+  state.samples.for_each_batch(task, split, device_of(params),
+                               [&](int64_t, const at::Tensor& pixels) { answers.add(features(pixels)); });
+  answers.read();
   result.seconds = clock.seconds();
   state.finish(result, task, split);
   return result;
@@ -146,6 +185,7 @@ tangent::AffineOutputs Evaluator::affine_outputs(const bridge::Params& point, st
   if (!linear()) fail(ErrorCode::InvalidArgument, "the network itself is not affine in its weights; linearise() it first");
   const c10::InferenceMode inference;
   State& state = *state_;
+  bridge::use_precision(state.samples.options().precision, device_of(point));
   return state.tangent->outputs(in_float32(point), directions, state.samples, task, split,
                                 state.sweeps ? &*state.sweeps : nullptr);
 }
@@ -172,7 +212,10 @@ TaskResult Evaluator::score(const at::Tensor& features, const bridge::Params& gi
   const c10::InferenceMode inference;
   const bridge::Params params = in_float32(given);
   TaskResult result;
-  append_answers(result, features, state_->head(params, task, features.device()), task, 0, params);
+  const at::Tensor head = state_->head(params, task, features.device());
+  Answers answers(task, head, params, result);
+  answers.add(features);
+  answers.read();
   state_->finish(result, task, split);
   return result;
 }

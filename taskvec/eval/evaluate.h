@@ -25,7 +25,7 @@ struct TaskResult {
 
 /// Evaluates points of one weight space on tasks: data sets are decoded once and kept, heads are cached by the text tower's
 /// bytes, so that evaluating the next point costs a pass of the image encoder and nothing else. Runs on the device that the
-/// parameters are on, in float32. Threads: one at a time.
+/// parameters are on, in the precision of the options; heads and features are float32. Threads: one at a time.
 class Evaluator {
  public:
   /// @param network       Lifetime: as long as this
@@ -65,6 +65,7 @@ class Evaluator {
   /// Of the samples, for records.
   std::string fingerprint(const data::Task& task, data::Split split);
   const EvalOptions& options() const;
+  const data::Preprocess& preprocess() const;
 
  private:
   struct State;

@@ -41,7 +41,11 @@ std::string search_key(const EditedClip& model, Evaluator& evaluator, const std:
     // Only what was fixed; those on the grid are not in the options.
     print.update(fmt::format("\n{}={}", name, value));
   }
-  print.update(evaluator.origin_fingerprint());
+  if (plan.options.vocabulary != edit::Vocabulary::Same)
+    print.update(fmt::format("\nvocab={}", edit::name(plan.options.vocabulary)));
+  print.update(evaluator.origin_fingerprint()).update(evaluator.preprocess().key());
+  if (const auto precision = evaluator.options().precision; precision != bridge::Precision::Float32)
+    print.update(fmt::format("\nprecision={}", bridge::name(precision)));
   for (const data::Task& task : tasks) {
     print.update(fmt::format("\n{}\n{}\n{}\n{}", task.name, evaluator.fingerprint(task, data::Split::Val),
                              fmt::join(task.classes, "\t"), fmt::join(task.templates, "\t")));

@@ -2,6 +2,7 @@
 
 #include "taskvec/core/error.h"
 #include "taskvec/core/interrupt.h"
+#include "taskvec/data/ahead.h"
 
 #include <numeric>
 
@@ -30,16 +31,20 @@ at::Tensor Samples::pixels(const data::Task& task, data::Split split, const at::
   check_interrupt();
   std::vector<int64_t> indices(static_cast<size_t>(end - begin));
   std::iota(indices.begin(), indices.end(), begin);
-  return loader(task, split).images(indices).to(device);
+  return loader(task, split).images(indices, device).to(bridge::compute_dtype(options_.precision));
 }
 
 void Samples::for_each_batch(const data::Task& task, data::Split split, const at::Device& device,
                              const std::function<void(int64_t, const at::Tensor&)>& use) {
   const int64_t n = loader(task, split).size();
   const auto shown = progress(task, split);
+  const auto end_of = [&](int64_t begin) { return std::min(begin + options_.batch, n); };
+  data::Ahead<at::Tensor> batches(0, (n + options_.batch - 1) / options_.batch, !device.is_cpu(), [&](int64_t i) {
+    return pixels(task, split, device, i * options_.batch, end_of(i * options_.batch));
+  });
   for (int64_t begin = 0; begin < n; begin += options_.batch) {
-    const int64_t end = std::min(begin + options_.batch, n);
-    use(begin, pixels(task, split, device, begin, end));
+    const int64_t end = end_of(begin);
+    use(begin, batches.next());
     if (shown) shown->add(end - begin);
     if (options_.on_images) options_.on_images(end - begin);
   }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "taskvec/bridge/precision.h"
 #include "taskvec/core/progress.h"
 #include "taskvec/data/dataset.h"
 
@@ -13,7 +14,8 @@ namespace taskvec::eval {
 struct EvalOptions {
   data::Split split = data::Split::Test;
   int64_t batch = 256;
-  int64_t limit = 0;                                ///< at most so many samples a task; 0: all
+  int64_t limit = 0;  ///< at most so many samples a task; 0: all
+  bridge::Precision precision = bridge::Precision::Float32;
   bool progress = true;                             ///< a line on stderr for long evaluations
   std::function<void(int64_t images)> on_images{};  ///< called as images are done, of every pass; may be empty
 };
@@ -30,9 +32,9 @@ class Samples {
   const data::Loader& loader(const data::Task& task, data::Split split);
   at::Tensor labels(const data::Task& task, data::Split split);  ///< [samples] int64
 
-  /// Samples [begin, end): [end - begin, 3, h, w] float32.
+  /// Samples [begin, end): [end - begin, 3, h, w] in the precision's dtype.
   at::Tensor pixels(const data::Task& task, data::Split split, const at::Device& device, int64_t begin, int64_t end);
-  /// Calls use(begin, pixels) for the batches of a split in their order.
+  /// Calls use(begin, pixels) for the batches of a split in their order. A GPU's next batch is made meanwhile.
   void for_each_batch(const data::Task& task, data::Split split, const at::Device& device,
                       const std::function<void(int64_t begin, const at::Tensor& pixels)>& use);
   /// Of a pass over a split, in images; nothing where none is asked for.

@@ -31,15 +31,16 @@ bridge::Params TangentPass::displacement(const bridge::Params& point) const {
 std::function<at::Tensor(const at::Tensor&)> TangentPass::at(const bridge::Params& point) {
   return [this, tau = displacement(point)](const at::Tensor& pixels) {
     forwarded_ += 2 * pixels.size(0);
-    return linearized_(tau, pixels);
+    return linearized_(tau, pixels).to(at::kFloat);
   };
 }
 
 /// Everything that blocks of outputs depend on, directions and rows aside.
 std::string TangentPass::key(Samples& samples, const data::Task& task, data::Split split, const at::Device& device) const {
   Fingerprint print;
-  print.update(fmt::format("sweep 1\n{}\n{}\n{}\n{}\n{}\n{}\n", TORCH_VERSION, device.str(), samples.options().batch,
-                           samples.preprocess().key(), origin_fingerprint_, samples.loader(task, split).dataset().fingerprint()));
+  print.update(fmt::format("sweep 2\n{}\n{}\n{}\n{}\n{}\n{}\n{}\n", TORCH_VERSION, device.str(),
+                           bridge::name(samples.options().precision), samples.options().batch, samples.preprocess().key(),
+                           origin_fingerprint_, samples.loader(task, split).dataset().fingerprint()));
   return print.update(model_).hex();
 }
 

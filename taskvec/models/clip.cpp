@@ -64,7 +64,8 @@ Dual Clip::image_features(const bridge::Params& params, std::span<const bridge::
   const Weights all{params, directions, "", pixels.scalar_type()}, vision = all.in("vision_model");
   Dual x = embed_image(vision, config_, pixels);
   const int64_t last = config_.vision.num_hidden_layers - 1;
-  for (int64_t i = 0; i < last; ++i) x = transformer_block(vision.in(block_name(i)), config_.vision, x, false);
+  const auto block = checkpoint_activations_ ? checkpointed_block : transformer_block;
+  for (int64_t i = 0; i < last; ++i) x = block(vision.in(block_name(i)), config_.vision, x, false);
   const at::Tensor class_token = at::zeros({pixels.size(0)}, pixels.options().dtype(at::kLong));
   x = transformer_block_at(vision.in(block_name(last)), config_.vision, x, class_token, false);
   x = layer_norm(vision, "post_layernorm", x, config_.vision.layer_norm_eps);

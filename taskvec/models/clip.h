@@ -34,13 +34,16 @@ struct ClipConfig {
 };
 
 /// CLIP (Radford et al. 2021) as pure functions of Hugging Face parameters: vision_model.*, text_model.*,
-/// visual_projection.weight, text_projection.weight, logit_scale. Autograd flows through every parameter that requires it. No
-/// hidden state.
+/// visual_projection.weight, text_projection.weight, logit_scale. Autograd flows through every parameter that requires it.
 class Clip {
  public:
   explicit Clip(ClipConfig config);
   const ClipConfig& config() const { return config_; }
   const ParamSpec& params() const { return spec_; }  ///< every parameter, in transformers' order
+
+  /// Of the image encoder's blocks: keep their inputs alone for the reverse pass, and compute the rest again there. Less memory,
+  /// a third more time, the same bits.
+  void checkpoint_activations(bool on) { checkpoint_activations_ = on; }
 
   /// @param pixels  [batch, channels, image_size, image_size], normalised, in the dtype of the parameters
   /// @return        [batch, projection_dim], not L2-normalised
@@ -71,6 +74,7 @@ class Clip {
  private:
   ClipConfig config_;
   ParamSpec spec_;
+  bool checkpoint_activations_ = false;
 };
 
 /// A CLIP folder in Hugging Face layout, opened and checked: config.json, weights, preprocessor and tokenizer files.

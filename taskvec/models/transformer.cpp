@@ -1,5 +1,7 @@
 #include "taskvec/models/transformer.h"
 
+#include "taskvec/models/checkpointed.h"
+
 namespace taskvec::models {
 namespace {
 
@@ -82,6 +84,30 @@ Dual transformer_block(const Weights& weights, const ClipTowerConfig& config, co
       apply(stack(own, {"q_proj", "k_proj", "v_proj"}), layer_norm(weights, "layer_norm1", x, config.layer_norm_eps));
   const Dual mixed = attention(heads(qkv, 0, 3, count), heads(qkv, 1, 3, count), heads(qkv, 2, 3, count), {}, causal);
   return second_half(weights, config, x + apply(affine(own, "out_proj"), join(mixed)));
+}
+
+Dual checkpointed_block(const Weights& weights, const ClipTowerConfig& config, const Dual& x, bool causal) {
+  if (!at::GradMode::is_enabled()) return transformer_block(weights, config, x, causal);
+  std::vector<std::string> names;
+  std::vector<at::Tensor> inputs{x.primal};
+  for (const auto& [name, tensor] : weights.params) {
+    if (!name.starts_with(weights.prefix)) continue;
+    names.push_back(name);
+    inputs.push_back(tensor);
+  }
+  Dual result;
+  {
+    const at::NoGradGuard no_grad;
+    result = transformer_block(weights, config, x, causal);
+  }
+  const auto again = [names, config, causal, prefix = weights.prefix,
+                      dtype = weights.dtype](const std::vector<at::Tensor>& from) {
+    bridge::Params params;
+    for (size_t i = 0; i < names.size(); ++i) params.add(names[i], from[i + 1]);
+    return transformer_block({params, {}, prefix, dtype}, config, from[0], causal).primal;
+  };
+  result.primal = checkpointed(result.primal, again, inputs);
+  return result;
 }
 
 Dual transformer_block_at(const Weights& weights, const ClipTowerConfig& config, const Dual& x, const at::Tensor& positions,

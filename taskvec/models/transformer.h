@@ -28,6 +28,9 @@ Dual layer_norm(const Weights& weights, std::string_view name, const Dual& x, do
 /// @return        [batch, length, width]
 Dual transformer_block(const Weights& weights, const ClipTowerConfig& config, const Dual& x, bool causal);
 
+/// The same block, without activations that are kept for the reverse pass: it computes them again (checkpointed.h).
+Dual checkpointed_block(const Weights& weights, const ClipTowerConfig& config, const Dual& x, bool causal);
+
 /// The same block, evaluated at one position of each sequence: all that a tower's last block is asked for, at a fraction of the
 /// cost.
 /// @param positions  [batch] int64

@@ -6,6 +6,7 @@
 #include "taskvec/core/interrupt.h"
 #include "taskvec/core/progress.h"
 #include "taskvec/core/version.h"
+#include "taskvec/data/ahead.h"
 #include "taskvec/formats/folders/replaceable.h"
 #include "taskvec/train/head.h"
 #include "taskvec/train/moves.h"
@@ -40,6 +41,7 @@ void check(const FinetuneOptions& o) {
   if (!o.penalty_tasks.empty() && o.mode != Mode::Linear)
     fail(ErrorCode::InvalidArgument, "the penalty of J τ belongs to the tangent space: --mode linear");
   require(o.lora >= 0, "rank of adapters", o.lora, "0 (none) or more");
+  require(o.micro_batch >= 0 && o.micro_batch <= o.batch, "micro batch", o.micro_batch, "0 (all at once) to the batch");
   require(o.resume_every >= 1, "steps between snapshots", o.resume_every, "1 or more");
 }
 
@@ -68,6 +70,8 @@ json asked(const models::ClipModel& model, const data::Task& task, const data::D
   if (o.only != "*") asked["only"] = o.only;
   if (o.lora != 0) asked["lora"] = o.lora;
   if (o.from_random) asked["from_random"] = *o.from_random;
+  if (o.precision != bridge::Precision::Float32) asked["precision"] = bridge::name(o.precision);
+  if (o.micro_batch != 0 && o.micro_batch != o.batch) asked["micro_batch"] = o.micro_batch;  // another order of sums
   for (const auto& other : others) asked["penalty_data"].push_back(other->fingerprint());
   if (!others.empty()) asked["penalty"] = o.penalty;
   return asked;
@@ -94,6 +98,10 @@ bridge::Params image_encoder(const bridge::Params& params, at::Device device) {
 struct Batch {
   at::Tensor pixels, labels;
   at::Tensor others;  // pixels of another task for the penalty; undefined without one
+
+  Batch part(int64_t begin, int64_t end) const {
+    return {pixels.slice(0, begin, end), labels.slice(0, begin, end), others.defined() ? others.slice(0, begin, end) : others};
+  }
 };
 
 /// The gradients of a batch at a point of weight space, for the leaves of what moves.
@@ -120,6 +128,27 @@ Step make_step(const models::ClipModel& model, const bridge::Params& origin, con
   };
 }
 
+/// The mean over a batch from parts of at most `most` images: memory is that of a part.
+Step in_parts(const Step& step, int64_t most) {
+  return [=](const Batch& batch) {
+    const int64_t images = batch.labels.size(0);
+    Gradients sum;
+    for (int64_t begin = 0; begin < images; begin += most) {
+      const int64_t end = std::min(begin + most, images);
+      Gradients part = step(batch.part(begin, end));
+      const double share = static_cast<double>(end - begin) / static_cast<double>(images);
+      sum.loss += share * part.loss;
+      if (begin == 0) {
+        for (at::Tensor& grad : part.grads) grad = grad * share;
+        sum.grads = std::move(part.grads);
+      } else {
+        for (size_t i = 0; i < sum.grads.size(); ++i) sum.grads[i].add_(part.grads[i], share);
+      }
+    }
+    return sum;
+  };
+}
+
 /// Batches of the tasks of the penalty, one task after the other.
 class OtherBatches {
  public:
@@ -130,11 +159,11 @@ class OtherBatches {
     }
   }
   /// Undefined where there are no such tasks.
-  at::Tensor pixels(int64_t step) {
+  at::Tensor pixels(int64_t step, const at::Device& device) {
     if (loaders_.empty()) return {};
     const auto count = static_cast<int64_t>(loaders_.size());
     const auto which = static_cast<size_t>(step % count);
-    return loaders_[which].images(orders_[which].indices(step / count));
+    return loaders_[which].images(orders_[which].indices(step / count), device);
   }
 
  private:
@@ -206,10 +235,12 @@ struct Job {
 void train(const Job& job) {
   const FinetuneOptions& o = job.options;
   const at::Device device = bridge::parse_device(o.device);
+  bridge::use_precision(o.precision, device);
   const at::Tensor head = zero_shot_head(job.model.network, job.model.params, job.model.path, job.task).to(device);
   const bridge::Params origin = image_encoder(job.model.params, device);
   const Moves moves(origin, {.only = o.only, .rank = o.lora, .linear = o.mode == Mode::Linear, .seed = o.seed});
-  const Step gradients = make_step(job.model, origin, moves, head, o);
+  const Step whole = make_step(job.model, origin, moves, head, o);
+  const Step gradients = o.micro_batch == 0 || o.micro_batch == o.batch ? whole : in_parts(whole, o.micro_batch);
   AdamW optimiser(moves.leaves(), {.weight_decay = o.weight_decay, .clip = o.clip});
 
   int64_t step = 0;
@@ -227,6 +258,13 @@ void train(const Job& job) {
   if (progress && step > 0) progress->add(step);
   BatchOrder order(job.loader.size(), o.batch, o.seed);
   OtherBatches others(job.others, job.loader.preprocess(), o);
+  const at::ScalarType type = bridge::compute_dtype(o.precision);
+  data::Ahead<Batch> batches(step, o.steps, !device.is_cpu(), [&](int64_t i) {
+    const std::vector<int64_t> indices = order.indices(i);
+    const at::Tensor unlabelled = others.pixels(i, device);
+    return Batch{job.loader.images(indices, device).to(type), job.loader.labels(indices).to(device),
+                 unlabelled.defined() ? unlabelled.to(type) : unlabelled};
+  });
   const auto stop_when_asked = [&] {
     if (interrupt_signal() == 0) return;
     if (step > 0) job.run.snapshot(step, with_state(moves.leaves(), optimiser));
@@ -235,10 +273,7 @@ void train(const Job& job) {
   const HoldInterrupts whole_steps;
   while (step < o.steps) {
     stop_when_asked();
-    const std::vector<int64_t> batch = order.indices(step);
-    const at::Tensor unlabelled = others.pixels(step);
-    Gradients result = gradients({job.loader.images(batch).to(device), job.loader.labels(batch).to(device),
-                                  unlabelled.defined() ? unlabelled.to(device) : unlabelled});
+    Gradients result = gradients(batches.next());
     const double rate = cosine_schedule(o.learning_rate, step, o.steps, o.warmup);
     const double norm = optimiser.step(std::move(result.grads), rate);
     ++step;
@@ -275,7 +310,8 @@ FinetuneResult finetune(const fs::path& model_path, const data::Task& task, cons
   Datasets others;
   for (const data::Task& other : options.penalty_tasks) others.push_back(data::open_dataset(other, data::Split::Train));
   const fs::path start_model = options.from_random ? output / "origin" : model_path;
-  const json about = {{"model", fs::absolute(start_model).lexically_normal().string()}, {"task", task.file.string()}};
+  const json about = {
+      {"model", fs::absolute(start_model).lexically_normal().string()}, {"task", task.file.string()}, {"device", options.device}};
   RunFolder run(output, asked(model, task, *dataset, others, options), about, options.force);
   if (options.from_random && !run.result()) model = random_origin(model, *options.from_random, run.work() / "origin");
 
@@ -283,6 +319,7 @@ FinetuneResult finetune(const fs::path& model_path, const data::Task& task, cons
   result.already_done = run.result().has_value();
   if (!result.already_done) {
     const data::Loader loader(dataset, data::Preprocess::open(model.path, model.network.config().image_size));
+    model.network.checkpoint_activations(options.checkpoint_activations);
     train({model, task, loader, others, options, run});
   }
   result.final_loss = run.result()->value("final_loss", 0.0);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "taskvec/bridge/precision.h"
 #include "taskvec/data/dataset.h"
 #include "taskvec/models/clip.h"
 
@@ -30,7 +31,10 @@ struct FinetuneOptions {
   int64_t save_steps = 0;      ///< also keep OUT/checkpoints/step-N every so many steps; 0: none
   int64_t resume_every = 100;  ///< steps between the snapshots that a killed run resumes from
   std::string device = "cpu";  ///< "cpu", "cuda", "cuda:1"
-  bool force = false;          ///< start anew over a finished run
+  bridge::Precision precision = bridge::Precision::Float32;
+  int64_t micro_batch = 0;              ///< images at a time, whose gradients are added up to the batch's; 0: the whole batch
+  bool checkpoint_activations = false;  ///< of the blocks: less memory, a third more time, the same bits
+  bool force = false;                   ///< start anew over a finished run
   bool quiet = false;
   std::function<void(int64_t step, double loss)> on_step;  ///< called after each step, counted from 1; may throw to stop
 };
@@ -44,7 +48,8 @@ struct FinetuneResult {
 
 /// Fine-tunes the image encoder of a CLIP on the train split of a task under its frozen zero-shot head and writes `output` as a
 /// complete Hugging Face folder with run.json and metrics.jsonl, in the dtypes of the model. Killed runs resume from their last
-/// snapshot with the same bytes as a run without interruption (same machine and thread count). Trains in float32.
+/// snapshot with the same bytes as a run without interruption (same machine, thread count and device). Weights and optimiser are
+/// float32 in every precision.
 ///
 /// From a random image encoder the start is written to OUT/origin, the base of the task vector; one seed gives one origin. With
 /// adapters the output has them merged.
@@ -52,8 +57,7 @@ struct FinetuneResult {
 /// In linear mode θ0 + τ is trained as f_lin(x; θ0 + τ) and written as an ordinary checkpoint whose metadata say so:
 /// taskvec.mode = linear, taskvec.finetuned_from = the fingerprint of θ0.
 /// @throws Error{Numeric} when the loss is not finite (naming the step), Error{InvalidArgument} for options out of range and for
-/// an
-///         output folder that holds something else, Error as the loaders do.
+///         an output folder that holds something else, Error as the loaders do.
 FinetuneResult finetune(const std::filesystem::path& model, const data::Task& task, const std::filesystem::path& output,
                         const FinetuneOptions& options);
 

@@ -3,6 +3,7 @@
 #include "taskvec/core/error.h"
 #include "taskvec/train/prompts.h"
 
+#include <ATen/Context.h>
 #include <ATen/core/grad_mode.h>
 
 #include <algorithm>
@@ -31,6 +32,7 @@ at::Tensor zero_shot_head(const models::Clip& network, const bridge::Params& par
                           const data::Task& task) {
   constexpr size_t kBatch = 256;
   const at::NoGradGuard no_grad;
+  const at::NoTF32Guard float32;  // whatever the image encoder computes in
   const std::vector<std::string> texts = prompts_of(task);
   const auto tokenizer = text::ClipTokenizer::open(model_folder);
   const at::Device device = params.at("text_projection.weight").device();
@@ -47,6 +49,8 @@ at::Tensor zero_shot_head(const models::Clip& network, const bridge::Params& par
   return head.t().to(at::kFloat).contiguous();
 }
 
-at::Tensor classify(const at::Tensor& features, const at::Tensor& head) { return normalised(features).matmul(head); }
+at::Tensor classify(const at::Tensor& features, const at::Tensor& head) {
+  return normalised(features.to(head.scalar_type())).matmul(head);
+}
 
 }  // namespace taskvec::train

@@ -77,7 +77,7 @@ AugmentOptions scaled(double strength) {
 struct Job {
   const models::Clip& network;
   const data::Loader& loader;
-  at::Tensor ids;  ///< [classes, length], every class name
+  at::Tensor ids;  ///< [classes, length], every class name, on the device that computes
   const PretrainOptions& options;
   RunFolder& run;
 };
@@ -86,11 +86,13 @@ struct Job {
 Gradients gradients(const Job& job, const bridge::Params& params, std::span<const int64_t> batch, int64_t step) {
   const at::AutoGradMode on(true);
   const uint64_t seed = job.options.seed;
-  const at::Tensor pixels = augment(job.loader.pixels(batch), scaled(job.options.augment), seed, step * job.options.batch);
+  const at::Device device = job.ids.device();
+  const at::Tensor pixels =
+      augment(job.loader.pixels(batch), scaled(job.options.augment), seed, step * job.options.batch).to(device);
   const at::Tensor images = normalised(job.network.image_features(params, job.loader.preprocess().normalise(pixels)));
   const at::Tensor texts = normalised(job.network.text_features(params, job.ids));
   const at::Tensor logits = params.at("logit_scale").exp() * at::matmul(images, texts.t());
-  const at::Tensor loss = at::cross_entropy_loss(logits, job.loader.labels(batch));
+  const at::Tensor loss = at::cross_entropy_loss(logits, job.loader.labels(batch).to(device));
   std::vector<at::Tensor> tensors;
   for (const auto& [name, tensor] : params) tensors.push_back(tensor);
   return {loss.item<double>(), torch::autograd::grad({loss}, tensors)};
@@ -143,7 +145,7 @@ void train(const Job& job, const bridge::Params& params, const std::map<std::str
     progress.add(1);
   }
   const at::NoGradGuard no_grad;
-  const bridge::Params trained = params.map([](const std::string&, const at::Tensor& tensor) { return tensor.detach(); });
+  const bridge::Params trained = params.map([](const std::string&, const at::Tensor& tensor) { return tensor.detach().cpu(); });
   job.run.finish(trained, metadata, nullptr, {{"final_loss", last}, {"steps", o.steps}});
 }
 
@@ -163,6 +165,7 @@ models::ClipConfig pocket_config() {
 void pretrain(const models::ClipConfig& given, const data::Task& task, const fs::path& output, const PretrainOptions& options) {
   check(options);
   bridge::configure_torch();
+  const at::Device device = bridge::parse_device(options.device);
   const auto dataset = data::open_dataset(task, data::Split::Train, options.train_images);
   const json asked = {{"command", "pretrain"},
                       {"task", task.name},
@@ -191,11 +194,11 @@ void pretrain(const models::ClipConfig& given, const data::Task& task, const fs:
   write_file_atomically(output / "preprocessor_config.json", preprocessor_config(config).dump(2) + "\n");
 
   const models::Clip network(config);
-  const bridge::Params params = network.initialise(options.seed).map([](const std::string&, const at::Tensor& tensor) {
-    return tensor.detach().clone().requires_grad_();
+  const bridge::Params params = network.initialise(options.seed).map([&](const std::string&, const at::Tensor& tensor) {
+    return tensor.detach().to(device, tensor.scalar_type(), /*non_blocking=*/false, /*copy=*/true).requires_grad_();
   });
   const data::Loader loader(dataset, data::Preprocess::open(output, config.image_size));
-  const at::Tensor ids = encode_prompts(tokenizer, texts, config.max_position_embeddings);
+  const at::Tensor ids = encode_prompts(tokenizer, texts, config.max_position_embeddings).to(device);
   train({network, loader, ids, options, run}, params,
         {{"taskvec.command", "pretrain"},
          {"taskvec.version", std::string(version())},

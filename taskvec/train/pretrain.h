@@ -14,6 +14,7 @@ struct PretrainOptions {
   int64_t train_images = 0;  ///< limit; 0: all
   double augment = 1.0;      ///< strength of the random maps: the default ranges times this
   uint64_t seed = 0;
+  std::string device = "cpu";  ///< "cpu", "cuda", "cuda:1"
   bool force = false;
 };
 

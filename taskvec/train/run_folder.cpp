@@ -34,9 +34,12 @@ std::string digest_of(int64_t step, const bridge::Params& state) {
 
 /// "learning_rate 0.001 instead of 0.0003", or "" when both ask the same.
 std::string difference(const json& before, const json& now) {
-  for (const auto& [key, value] : now.items()) {
-    const json old = before.value(key, json());
-    if (old != value) return fmt::format("{} {} instead of {}", key, old.dump(), value.dump());
+  json keys = before;  // what one of them lacks, it has by default
+  keys.update(now);
+  const auto told = [](const json& value) { return value.is_null() ? "its default" : value.dump(); };
+  for (const auto& [key, ignored] : keys.items()) {
+    const json old = before.value(key, json()), value = now.value(key, json());
+    if (old != value) return fmt::format("{} {} instead of {}", key, told(old), told(value));
   }
   return "";
 }

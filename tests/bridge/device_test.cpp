@@ -48,7 +48,7 @@ TEST(Device, ACardThatIsNotThereSaysWhyAndWhatHelps) {
 }
 
 /// A folder that stands in for libtorch's.
-class CudaLibrary : public testing::Test {
+class LibraryForCuda : public testing::Test {
  protected:
   void SetUp() override {
     std::string pattern = (std::filesystem::temp_directory_path() / "cuda_library.XXXXXX").string();
@@ -59,13 +59,13 @@ class CudaLibrary : public testing::Test {
   std::filesystem::path folder_;
 };
 
-TEST_F(CudaLibrary, MissingIsABuildForCpus) {
+TEST_F(LibraryForCuda, MissingIsABuildForCpus) {
   EXPECT_EQ(load_cuda_library(folder_),
             "the libtorch in " + folder_.string() +
                 " is a build for CPUs alone (no libtorch_cuda.so); `tools/setup --cuda` says how to get another");
 }
 
-TEST_F(CudaLibrary, UnloadableIsToldInTheLoadersWords) {
+TEST_F(LibraryForCuda, UnloadableIsToldInTheLoadersWords) {
   std::ofstream(folder_ / "libtorch_cuda.so") << "no library";
   const std::string why = load_cuda_library(folder_);
   EXPECT_THAT(why, StartsWith("libtorch's CUDA half cannot be loaded: " + (folder_ / "libtorch_cuda.so").string() + ": "));
@@ -73,7 +73,7 @@ TEST_F(CudaLibrary, UnloadableIsToldInTheLoadersWords) {
   EXPECT_THAT(why, EndsWith("; `tools/setup --cuda` installs what it needs"));
 }
 
-TEST_F(CudaLibrary, LoadableIsLoaded) {
+TEST_F(LibraryForCuda, LoadableIsLoaded) {
   // Any library does: libc10 lies beside the libtorch that runs.
   std::filesystem::create_symlink(libtorch_folder() / "libc10.so", folder_ / "libtorch_cuda.so");
   EXPECT_EQ(load_cuda_library(folder_), "");

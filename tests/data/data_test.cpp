@@ -1,6 +1,7 @@
 #include "taskvec/core/error.h"
 #include "taskvec/core/files/atomic_file.h"
 #include "taskvec/core/parallel.h"
+#include "taskvec/data/ahead.h"
 #include "taskvec/data/dataset.h"
 #include "taskvec/data/fonts.h"
 #include "tests/message_of.h"
@@ -12,7 +13,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
+#include <chrono>
 #include <set>
+#include <thread>
 
 namespace taskvec::data {
 namespace {
@@ -233,6 +237,29 @@ TEST(Loading, BatchesAreNormalisedPixels) {
   EXPECT_TRUE(at::equal(images[0], images[2]));
   EXPECT_EQ(cached.labels(indices)[1].item<int64_t>(), dataset->label(1));
   EXPECT_FLOAT_EQ(images[0].min().item<float>(), -1.0F);
+}
+
+TEST(Loading, AheadMakesEveryBatchOnceAndInOrder) {
+  for (const bool in_background : {false, true}) {
+    std::vector<int64_t> made;
+    Ahead<int64_t> ahead(2, 6, in_background, [&](int64_t i) {
+      made.push_back(i);
+      if (i == 5) throw std::runtime_error("five");
+      return 10 * i;
+    });
+    for (int64_t i = 2; i < 5; ++i) EXPECT_EQ(ahead.next(), 10 * i);
+    EXPECT_THROW(ahead.next(), std::runtime_error);
+    EXPECT_EQ(made, (std::vector<int64_t>{2, 3, 4, 5}));
+  }
+  std::atomic<bool> ended = false;
+  {
+    Ahead<int64_t> dropped(0, 2, true, [&](int64_t i) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+      ended = true;
+      return i;
+    });
+  }
+  EXPECT_TRUE(ended);  // what make() refers to is never left to a thread that goes on
 }
 
 TEST(Orders, EpochsArePermutationsOfTheirOwn) {

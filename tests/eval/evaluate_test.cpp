@@ -61,6 +61,42 @@ TEST_F(Evaluation, AnExpressionIsTheModelThatItWouldWrite) {
   EXPECT_EQ(evaluator(resident).evaluate(here, task_).predictions, evaluator(written).evaluate(there, task_).predictions);
 }
 
+TEST_F(Evaluation, OnADeviceAnExpressionHasTheSameBits) {
+  // Here the device is the CPU, by the operations that any device computes with.
+  const edit::Bindings sources{{"base", formats::open(pocket())}, {"ft", formats::open(shared_->path() / "ft")}};
+  for (const char* text : {"base + $a*(ft - base)", "interpolate(base, ft, $a)", "$a*base", "ft + 0*$a*base", "0*$a*base"}) {
+    EditedClip here = model(text);
+    edit::Resident resident(edit::parse(text), sources, {.dtype = Dtype::F32});
+    DeviceSum sum{at::Device(at::kCPU)};
+    for (const double a : {0.3, 0.0, 1.0, -7.1, 0.3}) {
+      const bridge::Params& there = sum.apply(resident.at(std::array{a}));
+      for (const auto& [name, tensor] : here.apply(std::array{a}))
+        EXPECT_TRUE(tensor.equal(there.at(name))) << text << ", " << a << ": " << name;
+    }
+  }
+}
+
+TEST_F(Evaluation, Bfloat16AnswersAlikeAndIsNeverTakenForFloat32) {
+  EditedClip tuned = model("ft + 0*base");
+  EvalOptions options{.precision = bridge::Precision::Bf16, .progress = false};
+  Evaluator half(tuned.network(), tuned.folder(), options), full = evaluator(tuned);
+  EXPECT_GE(half.evaluate(tuned.apply(), task_).accuracy.correct, 18);
+  const at::Tensor a = full.features(tuned.apply(), task_, data::Split::Test),
+                   b = half.features(tuned.apply(), task_, data::Split::Test);
+  EXPECT_EQ(b.scalar_type(), at::kFloat);
+  const double apart = ((a - b).norm() / a.norm()).item<double>();
+  EXPECT_GT(apart, 0);
+  EXPECT_LT(apart, 0.05);
+
+  EditedClip base = model("base + 0*ft"), model_ = model("interpolate(base, ft, $a)");
+  search::SearchOptions search;
+  search.axes = {search::parse_axis("a=0,1")};
+  search.goal = search::parse_goal("bars", true);
+  search.log = shared_->path() / "bf16.jsonl";
+  search_coefficients(model_, base, half, {task_}, search);
+  EXPECT_NE(message_of([&] { search_coefficients(model_, base, full, {task_}, search); }), "no error");
+}
+
 TEST_F(Evaluation, TheBatchSizeDoesNotMatter) {
   EditedClip base = model("base + 0*ft");
   const auto& params = base.apply();

@@ -118,8 +118,9 @@ class SweepsOnDisk : public InTheTangentSpace {
     edited_.emplace(model("base + $x*(a - base) + $y*(b - base)", {{"base", pocket_}, {"a", first_}, {"b", second_}}));
   }
   /// The logits at (0.5, -2), and how many images went through the network for them.
-  std::pair<at::Tensor, int64_t> sweep(std::optional<uint64_t> budget) {
-    Evaluator evaluator(edited_->network(), edited_->folder(), {.batch = 1, .limit = 0, .progress = false});
+  std::pair<at::Tensor, int64_t> sweep(std::optional<uint64_t> budget, bridge::Precision precision = bridge::Precision::Float32) {
+    Evaluator evaluator(edited_->network(), edited_->folder(),
+                        {.batch = 1, .limit = 0, .precision = precision, .progress = false});
     evaluator.linearise(linear_origin(*edited_, Mode::Linear)->params);
     if (budget) evaluator.keep_sweeps({cache_, *budget});
     const auto made = LinearSweep::make(*edited_, evaluator, {task_}, data::Split::Train);
@@ -153,6 +154,15 @@ TEST_F(SweepsOnDisk, APassHasOneTangentPerVectorAndIsMadeOnce) {
   const auto [again, second] = sweep(kPlenty);
   EXPECT_EQ(second, 0);
   EXPECT_TRUE(again.equal(fresh));
+}
+
+TEST_F(SweepsOnDisk, AnotherPrecisionHasBlocksOfItsOwn) {
+  const auto [full, passes] = sweep(kPlenty);
+  const auto [half, own] = sweep(kPlenty, bridge::Precision::Bf16);
+  EXPECT_EQ(own, passes);
+  EXPECT_FALSE(half.equal(full));
+  EXPECT_LT(((half - full).norm() / full.norm()).item<double>(), 0.05);
+  EXPECT_EQ(sweep(kPlenty, bridge::Precision::Bf16).second, 0);
 }
 
 TEST_F(SweepsOnDisk, AnInterruptedPassGoesOnBehindItsLastBlock) {

@@ -4,6 +4,10 @@
 
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
+#include <torch/csrc/autograd/function.h>
+
+#include <functional>
+#include <set>
 
 namespace taskvec::models {
 namespace {
@@ -119,6 +123,52 @@ TEST(Clip, GradientsAreTheSlopes) {
     const double slope = (value(forward) - value(backward)).item<double>() / (2 * kStep);
     EXPECT_NEAR((grads[i++] * direction).sum().item<double>(), slope, 1e-6 * std::max(1.0, std::abs(slope))) << name;
   }
+}
+
+TEST(Clip, CheckpointedActivationsChangeNoBit) {
+  Clip clip(tiny_config());
+  for (const at::ScalarType type : {at::kFloat, at::kBFloat16}) {
+    std::vector<at::Tensor> values;
+    std::vector<std::vector<at::Tensor>> gradients;
+    for (const bool checkpointed : {false, true}) {
+      clip.checkpoint_activations(checkpointed);
+      std::vector<at::Tensor> leaves;
+      const bridge::Params params = clip.initialise(2).filter(Clip::is_image_encoder).map([&](const auto&, const at::Tensor& t) {
+        return leaves.emplace_back(t.detach().clone().requires_grad_());
+      });
+      leaves[5].requires_grad_(false);  // not everything has to move
+      leaves.erase(leaves.begin() + 5);
+      values.push_back(clip.image_features(params, some_pixels(clip.config()).to(type)));
+      gradients.push_back(torch::autograd::grad({values.back().square().sum()}, leaves));
+    }
+    EXPECT_TRUE(values[0].equal(values[1]));
+    for (size_t i = 0; i < gradients[0].size(); ++i) EXPECT_TRUE(gradients[0][i].equal(gradients[1][i])) << i;
+  }
+}
+
+TEST(Clip, CheckpointedActivationsAreNotKept) {
+  models::ClipConfig config = tiny_config();
+  config.vision.num_hidden_layers = 3;
+  Clip clip(config);
+  const bridge::Params params = clip.initialise(2).filter(Clip::is_image_encoder).map([](const auto&, const at::Tensor& t) {
+    return t.detach().clone().requires_grad_();
+  });
+  // Operations that autograd remembers, each with what it saved: its graph without the leaves.
+  const auto kept = [&](bool checkpointed) {
+    clip.checkpoint_activations(checkpointed);
+    const at::Tensor features = clip.image_features(params, some_pixels(config));
+    std::set<const torch::autograd::Node*> seen;
+    int operations = 0;
+    std::function<void(const torch::autograd::Node*)> walk = [&](const torch::autograd::Node* node) {
+      if (node == nullptr || !seen.insert(node).second) return;
+      operations += node->num_outputs() > 0 ? 1 : 0;
+      for (const auto& edge : node->next_edges()) walk(edge.function.get());
+    };
+    walk(features.grad_fn().get());
+    return operations;
+  };
+  // The graph of two of the three blocks is one node each.
+  EXPECT_LT(kept(true), kept(false) / 2);
 }
 
 TEST(Clip, ComputesInThePixelsDtypeWhateverTheWeightsAre) {

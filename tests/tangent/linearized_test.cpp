@@ -206,6 +206,20 @@ std::pair<ErrorCode, std::string> error_of(const Call& call) {
   return {ErrorCode::InvalidArgument, "no error"};
 }
 
+TEST(Linearized, CheckpointedActivationsChangeNoBitOfItsGradients) {
+  Tower tower = towers().front();
+  const bridge::Params tau = scaled(tower.direction(5), 0.1);
+  std::vector<Linearized::Loss> losses;
+  for (const bool checkpointed : {false, true}) {
+    tower.network.checkpoint_activations(checkpointed);
+    losses.push_back(tower.linearized().gradients(
+        tau, tower.inputs(), [](const at::Tensor& f, const at::Tensor& moved) { return (f + moved).square().sum(); }));
+  }
+  EXPECT_EQ(losses[0].value, losses[1].value);
+  EXPECT_GT(losses[0].value, 0);
+  for (size_t i = 0; i < losses[0].grads.size(); ++i) EXPECT_TRUE(losses[0].grads[i].equal(losses[1].grads[i])) << i;
+}
+
 TEST(Linearized, BadDirectionsAreNamed) {
   const Tower tower = towers()[0];
   const Linearized network = tower.linearized();

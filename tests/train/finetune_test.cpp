@@ -205,6 +205,67 @@ TEST_F(Finetune, WeightsThatAreNoNumbersAreNamed) {
   }
 }
 
+TEST_F(Finetune, CheckpointedActivationsChangeNoByte) {
+  for (const Mode mode : {Mode::Standard, Mode::Linear}) {
+    FinetuneOptions checkpointed = options();
+    checkpointed.mode = mode;
+    const std::string output(name(mode));
+    finetune(pocket_, task_, folder_.path() / output, checkpointed);
+    checkpointed.checkpoint_activations = true;
+    finetune(pocket_, task_, folder_.path() / (output + "-checkpointed"), checkpointed);
+    EXPECT_EQ(fingerprint(output), fingerprint(output + "-checkpointed"));
+  }
+}
+
+TEST_F(Finetune, PartsOfABatchAddUpToIt) {
+  const data::Task other = testing_data::write_tiny_task(folder_.path(), "other");
+  for (const Mode mode : {Mode::Standard, Mode::Linear}) {
+    FinetuneOptions parts = options();
+    parts.mode = mode;
+    parts.label_smoothing = 0.1;
+    if (mode == Mode::Linear) parts.penalty_tasks = {other};
+    const std::string whole = "whole-" + std::string(name(mode)), added = "parts-" + std::string(name(mode));
+    finetune(pocket_, task_, folder_.path() / whole, parts);
+    parts.micro_batch = 3;  // of 4: a part of another size is weighted by it
+    finetune(pocket_, task_, folder_.path() / added, parts);
+    const auto start = bridge::load(*formats::open(pocket_)), a = bridge::load(*formats::open(folder_.path() / whole)),
+               b = bridge::load(*formats::open(folder_.path() / added));
+    double moved = 0, apart = 0;
+    for (const auto& [name, tensor] : a) {
+      moved += (tensor - start.at(name)).square().sum().item<double>();
+      apart += (tensor - b.at(name)).square().sum().item<double>();
+    }
+    EXPECT_GT(moved, 0);
+    EXPECT_LT(apart, 1e-3 * moved);  // Adam divides by small numbers, which enlarges what rounding left
+    parts.micro_batch = 2;
+    EXPECT_THAT(error_of(parts, added), HasSubstr("micro_batch 3 instead of 2"));
+  }
+}
+
+TEST_F(Finetune, InBfloat16WeightsStayFloat32AndTheRecordSaysSo) {
+  for (const Mode mode : {Mode::Standard, Mode::Linear}) {
+    FinetuneOptions half = options();
+    half.mode = mode;
+    half.steps = 20;
+    half.batch = 8;
+    half.learning_rate = 1e-3;
+    const std::string full = "full-" + std::string(name(mode)), output = "bf16-" + std::string(name(mode));
+    const double in_full = finetune(pocket_, task_, folder_.path() / full, half).final_loss;
+    half.precision = bridge::Precision::Bf16;
+    const double in_half = finetune(pocket_, task_, folder_.path() / output, half).final_loss;
+    EXPECT_NE(in_full, in_half);
+    EXPECT_NEAR(in_full, in_half, 0.1);
+    const auto record = nlohmann::json::parse(read_file(folder_.path() / output / "run.json"));
+    EXPECT_EQ(record["asked"]["precision"], "bf16") << record.dump();
+    EXPECT_EQ(formats::open(folder_.path() / output)->manifest().tensors.front().info.dtype,
+              formats::open(pocket_)->manifest().tensors.front().info.dtype);
+    half.precision = bridge::Precision::Float32;
+    EXPECT_THAT(error_of(half, output), HasSubstr("precision \"bf16\" instead of its default"));
+    half.precision = bridge::Precision::Tf32;
+    EXPECT_THAT(error_of(half, output + "-tf32"), HasSubstr("by NVIDIA cards alone"));
+  }
+}
+
 TEST_F(Finetune, OptionsOutOfRangeAreNamed) {
   const auto with = [](auto change) {
     FinetuneOptions changed = options();
@@ -216,6 +277,7 @@ TEST_F(Finetune, OptionsOutOfRangeAreNamed) {
   EXPECT_THAT(error_of(with([](auto& o) { o.warmup = 5; })), HasSubstr("warmup is 5, expected 0 to the number of steps"));
   EXPECT_THAT(error_of(with([](auto& o) { o.learning_rate = -1; })), HasSubstr("learning rate is -1"));
   EXPECT_THAT(error_of(with([](auto& o) { o.device = "gpu"; })), HasSubstr("unknown device 'gpu'"));
+  EXPECT_THAT(error_of(with([](auto& o) { o.micro_batch = 5; })), HasSubstr("micro batch is 5, expected 0 (all at once) to"));
 }
 
 TEST_F(Finetune, TheModelItselfIsNoOutput) {

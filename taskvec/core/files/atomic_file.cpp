@@ -1,6 +1,7 @@
 #include "taskvec/core/files/atomic_file.h"
 
 #include "taskvec/core/error.h"
+#include "taskvec/core/files/fail_io.h"
 
 #include <fcntl.h>
 #include <sys/file.h>
@@ -20,13 +21,6 @@ namespace taskvec {
 namespace {
 
 namespace fs = std::filesystem;
-
-[[noreturn]] void fail_io(const char* what, const fs::path& path, int error) {
-  std::string hint;
-  if (error == ENOSPC || error == EDQUOT) hint = "; free some space or write elsewhere";
-  if (error == EROFS || error == EACCES || error == EPERM) hint = "; choose a folder that you may write to";
-  fail(ErrorCode::Io, "cannot {} {}: {}{}", what, path.string(), std::strerror(error), hint);
-}
 
 fs::path folder_of(const fs::path& path) { return path.has_parent_path() ? path.parent_path() : fs::path("."); }
 

@@ -1,6 +1,7 @@
 #include "taskvec/core/files/line_file.h"
 
 #include "taskvec/core/error.h"
+#include "taskvec/core/files/fail_io.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -67,8 +68,7 @@ void LineFile::append(std::string_view line) {
   for (std::string_view left = all; !left.empty();) {
     const ssize_t written = ::write(fd_, left.data(), left.size());
     if (written < 0 && errno == EINTR) continue;
-    if (written <= 0)
-      fail(ErrorCode::Io, "{}: cannot be written: {}", path_.string(), std::strerror(written < 0 ? errno : ENOSPC));
+    if (written <= 0) fail_io("write", path_, written < 0 ? errno : ENOSPC);
     left.remove_prefix(static_cast<size_t>(written));
   }
 }

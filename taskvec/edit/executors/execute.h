@@ -64,8 +64,13 @@ class Resident {
   /// The named coefficients that the options gave no value, in order of first appearance: what apply() takes.
   const std::vector<std::string>& coefficients() const;
   void apply(std::span<const double> values, ParamSink& sink);
+  /// The plan with its terms at these coefficients, for an executor elsewhere. Lifetime: until the next call of either.
+  const Plan& at(std::span<const double> values);
 
  private:
+  /// Sets the terms. @return the reduced coefficients per group of tensors
+  std::vector<std::vector<double>> set(std::span<const double> values);
+
   struct State;
   std::unique_ptr<State> state_;
 };

@@ -53,7 +53,7 @@ const Plan& Resident::layout() const { return state_->draft.plan; }
 
 const std::vector<std::string>& Resident::coefficients() const { return state_->names; }
 
-void Resident::apply(std::span<const double> values, ParamSink& sink) {
+std::vector<std::vector<double>> Resident::set(std::span<const double> values) {
   State& state = *state_;
   if (values.size() != state.names.size())
     fail(ErrorCode::InvalidArgument, "{} values for the {} coefficients of {}", values.size(), state.names.size(),
@@ -61,7 +61,17 @@ void Resident::apply(std::span<const double> values, ParamSink& sink) {
   for (size_t i = 0; i < values.size(); ++i) state.values[state.names[i]] = values[i];
   auto wanted = edit::coefficients(state.draft, state.values);
   set_terms(state.draft, wanted);
+  return wanted;
+}
 
+const Plan& Resident::at(std::span<const double> values) {
+  set(values);
+  return layout();
+}
+
+void Resident::apply(std::span<const double> values, ParamSink& sink) {
+  State& state = *state_;
+  auto wanted = set(values);
   const auto found = std::find_if(state.written.begin(), state.written.end(), [&](const auto& w) { return w.sink == sink.id(); });
   Written last;
   if (found != state.written.end()) {
