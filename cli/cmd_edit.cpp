@@ -2,7 +2,6 @@
 #include "cli/common.h"
 #include "taskvec/core/console.h"
 #include "taskvec/edit/lora_sum.h"
-#include "taskvec/edit/sources/match_names.h"
 
 #include <fmt/format.h>
 
@@ -12,9 +11,9 @@ namespace taskvec::cli {
 namespace {
 
 struct Arguments {
-  std::string expression, output, dtype, map, on_overflow = "report", mode = "auto";
+  std::string expression, output, dtype, on_overflow = "report", mode = "auto";
   std::vector<std::string> sources, coefficients;
-  edit::PlanOptions options;
+  SourceOptions bring;
   bool dry_run = false, force = false, json = false, as_lora = false;
 };
 
@@ -24,20 +23,18 @@ edit::OnOverflow parse_on_overflow(const std::string& text) {
 }
 
 void run_edit(Arguments& arguments) {
-  arguments.options.on_overflow = parse_on_overflow(arguments.on_overflow);
-  if (arguments.mode != "auto") arguments.options.mode = arguments.mode == "linear" ? edit::Mode::Linear : edit::Mode::Standard;
-  arguments.options.coefficients = parse_coefficients(arguments.coefficients);
-  if (!arguments.dtype.empty()) arguments.options.dtype = parse_dtype_option(arguments.dtype);
+  edit::PlanOptions& options = arguments.bring.plan;
+  options.on_overflow = parse_on_overflow(arguments.on_overflow);
+  if (arguments.mode != "auto") options.mode = arguments.mode == "linear" ? edit::Mode::Linear : edit::Mode::Standard;
+  options.coefficients = parse_coefficients(arguments.coefficients);
+  if (!arguments.dtype.empty()) options.dtype = parse_dtype_option(arguments.dtype);
   if (arguments.expression.ends_with(".yml") || arguments.expression.ends_with(".yaml"))
     fail(ErrorCode::InvalidArgument,
          "{}: recipes are not read; write the merge as an expression, as in 'base + 0.3*(a - base) + 0.3*(b - base)'",
          arguments.expression);
   const auto expression = edit::parse(arguments.expression);
-  auto sources = open_sources(arguments.sources);
-  if (!arguments.map.empty())
-    for (const auto& [source, map] : edit::match_names(expression, sources, arguments.options.base, arguments.map))
-      note("source '{}' is read with the name map {}", source, map);
-  const auto plan = edit::plan(expression, sources, arguments.options);
+  const auto sources = open_sources(arguments.sources, expression, arguments.bring);
+  const auto plan = edit::plan(expression, sources, options);
   for (const auto& line : plan.notes) note("{}", line);
   if (arguments.dry_run) {
     if (arguments.json) {
@@ -53,7 +50,7 @@ void run_edit(Arguments& arguments) {
   for (const auto& warning : plan.warnings) warn("{}", warning);
   if (!arguments.as_lora) note_left_behind(*plan.sources[plan.base], formats::output_of(arguments.output));
   print_summary("edit", arguments.as_lora ? edit::write_as_lora(plan, arguments.output) : edit::run(plan, arguments.output),
-                arguments.output, arguments.json, arguments.options.on_overflow == edit::OnOverflow::Saturate);
+                arguments.output, arguments.json, options.on_overflow == edit::OnOverflow::Saturate);
 }
 
 }  // namespace
@@ -73,13 +70,9 @@ void add_edit_command(CLI::App& app) {
   command->add_option("-o,--output", arguments->output, "a .safetensors, .gguf, .npz or .npy file, or a folder");
   command->add_option("--set", arguments->coefficients, "the value of a coefficient: name=number");
   command->add_option("--dtype", arguments->dtype, "of the output's float tensors (default: the base's)");
-  command->add_option("--base", arguments->options.base,
+  command->add_option("--base", arguments->bring.plan.base,
                       "source of config, tokenizer and non-float tensors (default: the first that is a model)");
-  command->add_option("--map", arguments->map, "bring sources under the base's names: auto, or a name map such as openai-clip");
-  add_vocabulary_option(*command, arguments->options.vocabulary);
-  command->add_flag("--allow-missing", arguments->options.allow_missing, "copy tensors that some sources lack");
-  command->add_flag("--allow-differing-integers", arguments->options.allow_differing_integers,
-                    "take non-float tensors from the base");
+  add_source_options(*command, arguments->bring);
   command
       ->add_option("--on-overflow", arguments->on_overflow,
                    "elements too large for the output's dtype: report, error or saturate")
@@ -88,7 +81,6 @@ void add_edit_command(CLI::App& app) {
       ->add_option("--mode", arguments->mode,
                    "what a sum of ordinary models and models of a tangent space is meant as: standard or linear")
       ->check(CLI::IsMember({"auto", "standard", "linear"}));
-  command->add_flag("--any-base", arguments->options.any_base, "add task vectors also to a model that is not their base");
   command->add_flag("--as-lora", arguments->as_lora, "write a sum of LoRA adapters as an adapter, ranks concatenated");
   command->add_flag("--dry-run", arguments->dry_run, "check everything and print the plan; write nothing");
   command->add_flag("--force", arguments->force, "replace an existing output");

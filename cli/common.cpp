@@ -6,6 +6,7 @@
 #include "taskvec/core/printable.h"
 #include "taskvec/core/progress.h"
 #include "taskvec/core/version.h"
+#include "taskvec/edit/sources/match_names.h"
 #include "taskvec/formats/folders/find_model.h"
 #include "taskvec/formats/folders/replaceable.h"
 #include "taskvec/formats/folders/sidecars.h"
@@ -105,6 +106,32 @@ edit::Bindings open_sources(const std::vector<std::string>& texts) {
       fail(ErrorCode::InvalidArgument, "source '{}' is given twice", name);
   }
   return bindings;
+}
+
+std::string SourceOptions::text() const {
+  std::string text;
+  if (plan.vocabulary != edit::Vocabulary::Same) text += fmt::format(" --vocab {}", edit::name(plan.vocabulary));
+  if (plan.allow_missing) text += " --allow-missing";
+  if (plan.allow_differing_integers) text += " --allow-differing-integers";
+  if (plan.any_base) text += " --any-base";
+  if (!map.empty()) text += " --map " + map;
+  return text;
+}
+
+void add_source_options(CLI::App& command, SourceOptions& options) {
+  command.add_option("--map", options.map, "bring sources under the base's names: auto, or a name map such as openai-clip");
+  add_vocabulary_option(command, options.plan.vocabulary);
+  command.add_flag("--allow-missing", options.plan.allow_missing, "copy tensors that some sources lack");
+  command.add_flag("--allow-differing-integers", options.plan.allow_differing_integers, "take non-float tensors from the base");
+  command.add_flag("--any-base", options.plan.any_base, "add task vectors also to a model that is not their base");
+}
+
+edit::Bindings open_sources(const std::vector<std::string>& texts, const edit::Expr& expression, const SourceOptions& options) {
+  edit::Bindings sources = open_sources(texts);
+  if (options.map.empty()) return sources;
+  for (const auto& [source, map] : edit::match_names(expression, sources, options.plan.base, options.map))
+    note("source '{}' is read with the name map {}", source, map);
+  return sources;
 }
 
 edit::CoefficientValues parse_coefficients(const std::vector<std::string>& texts) {

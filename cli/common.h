@@ -2,6 +2,7 @@
 
 #include "taskvec/core/error.h"
 #include "taskvec/edit/executors/execute.h"
+#include "taskvec/edit/expression/expr.h"
 
 #include <nlohmann/json.hpp>
 
@@ -40,6 +41,18 @@ CLI::Option* by_name(CLI::Option* model);
 /// Opens `-s name=path` sources, which may be named as by_name() says. @throws Error{InvalidArgument} with an example of the
 /// right form
 edit::Bindings open_sources(const std::vector<std::string>& texts);
+
+/// How sources that differ are brought together: options of every command that takes an expression.
+struct SourceOptions {
+  edit::PlanOptions plan;
+  std::string map;  ///< a name map or "auto"; "": names stay
+
+  std::string text() const;  ///< as they were given, " --vocab base --any-base", for a command to paste
+};
+/// `--vocab`, `--allow-missing`, `--allow-differing-integers`, `--any-base` and `--map`
+void add_source_options(CLI::App& command, SourceOptions& options);
+/// The sources of an expression with their names mapped where that was asked for, which is said.
+edit::Bindings open_sources(const std::vector<std::string>& texts, const edit::Expr& expression, const SourceOptions& options);
 
 /// `--set name=number`
 edit::CoefficientValues parse_coefficients(const std::vector<std::string>& texts);

@@ -22,7 +22,7 @@ struct Arguments {
   std::vector<std::string> tasks, sources, coefficients;
   eval::EvalOptions options;
   uint64_t cache = kSweepCache;
-  edit::Vocabulary vocabulary = edit::Vocabulary::Same;
+  SourceOptions bring;
   bool verbose = false, json = false, force = false;
 };
 
@@ -107,7 +107,7 @@ std::optional<std::vector<eval::TaskResult>> sweep_results(eval::EditedClip& mod
 
 std::vector<eval::TaskResult> evaluate(const Arguments& arguments, const std::vector<data::Task>& tasks, Meaning& meaning) {
   const auto open = [&](const std::vector<std::string>& coefficients) {
-    return open_model(arguments.model, arguments.sources, coefficients, arguments.device, arguments.vocabulary);
+    return open_model(arguments.model, arguments.sources, coefficients, arguments.device, arguments.bring);
   };
   eval::EditedClip model = open(arguments.coefficients);
   eval::Evaluator evaluator(model.network(), model.folder(), arguments.options);
@@ -171,7 +171,7 @@ void add_eval_command(CLI::App& app) {
   command->add_option("-t,--task", arguments->tasks, "built-in tasks (see 'taskvec tasks') or .yaml files")->required();
   command->add_option("-s,--source", arguments->sources, "a source of the expression: name=path");
   command->add_option("--set", arguments->coefficients, "the value of a coefficient: name=number");
-  add_vocabulary_option(*command, arguments->vocabulary);
+  add_source_options(*command, arguments->bring);
   add_split_option(*command, arguments->split);
   add_pass_options(*command, arguments->options);
   add_mode_options(*command, arguments->mode, arguments->origin);

@@ -27,7 +27,7 @@ struct Arguments {
   std::vector<std::string> sources, coefficients, axes, constraints, tasks;
   eval::EvalOptions options;
   uint64_t cache = kSweepCache;
-  edit::Vocabulary vocabulary = edit::Vocabulary::Same;
+  SourceOptions bring;
   bool json = false, solve = false, force = false;
 };
 
@@ -110,17 +110,17 @@ std::string next_command(const Arguments& arguments, const std::vector<std::stri
   for (const std::string& source : arguments.sources) text += " -s " + quoted(source);
   for (const std::string& set : arguments.coefficients) text += " --set " + quoted(set);
   for (size_t i = 0; i < names.size(); ++i) text += fmt::format(" --set {}={}", names[i], values[i]);
-  if (arguments.vocabulary != edit::Vocabulary::Same) text += fmt::format(" --vocab {}", edit::name(arguments.vocabulary));
-  return text + " -o MODEL";
+  return text + arguments.bring.text() + " -o MODEL";
 }
 
 /// Writes the model at the coefficients that were chosen.
 void write_model(const Arguments& arguments, const std::vector<std::string>& names, const std::vector<double>& values) {
-  edit::PlanOptions options{.coefficients = parse_coefficients(arguments.coefficients)};
-  options.vocabulary = arguments.vocabulary;
+  edit::PlanOptions options = arguments.bring.plan;
+  options.coefficients = parse_coefficients(arguments.coefficients);
   for (size_t i = 0; i < names.size(); ++i) options.coefficients[names[i]] = values[i];
   if (arguments.mode == "standard") options.mode = edit::Mode::Standard;
-  const auto plan = edit::plan(edit::parse(arguments.expression), open_sources(arguments.sources), options);
+  const auto expression = edit::parse(arguments.expression);
+  const auto plan = edit::plan(expression, open_sources(arguments.sources, expression, arguments.bring), options);
   note_left_behind(*plan.sources[plan.base], formats::output_of(arguments.write));
   const edit::Summary summary = edit::run(plan, arguments.write);
   print_warnings(summary, /*saturated=*/false);
@@ -240,9 +240,9 @@ void run_search(const Arguments& arguments) {
   const auto tasks = search_tasks(arguments, options);
   if (!arguments.write.empty()) check_output(arguments.write, arguments.force, open_sources(arguments.sources));
   eval::EditedClip model =
-      open_model(arguments.expression, arguments.sources, arguments.coefficients, arguments.device, arguments.vocabulary);
+      open_model(arguments.expression, arguments.sources, arguments.coefficients, arguments.device, arguments.bring);
   const std::string base = base_of(arguments, model);
-  eval::EditedClip reference = open_model(base, arguments.sources, {}, arguments.device, arguments.vocabulary);
+  eval::EditedClip reference = open_model(base, arguments.sources, {}, arguments.device, arguments.bring);
   eval::EvalOptions quiet = arguments.options;
   quiet.progress = false;
   std::optional<Progress> progress;
@@ -341,7 +341,7 @@ void add_search_command(CLI::App& app) {
   command->add_option("--write", arguments->write,
                       "also write the model at the coefficients that were found: a folder or a file");
   command->add_flag("--force", arguments->force, "--write may replace a checkpoint that taskvec wrote");
-  add_vocabulary_option(*command, arguments->vocabulary);
+  add_source_options(*command, arguments->bring);
   add_pass_options(*command, arguments->options);
   add_mode_options(*command, arguments->mode, arguments->origin);
   add_cache_option(*command, arguments->cache);

@@ -10,8 +10,7 @@
 namespace taskvec::cli {
 
 eval::EditedClip open_model(const std::string& text, const std::vector<std::string>& sources,
-                            const std::vector<std::string>& coefficients, const std::string& device,
-                            edit::Vocabulary vocabulary) {
+                            const std::vector<std::string>& coefficients, const std::string& device, const SourceOptions& bring) {
   bridge::configure_torch();
   const at::Device where = bridge::parse_device(device);
   if (sources.empty()) {
@@ -22,7 +21,10 @@ eval::EditedClip open_model(const std::string& text, const std::vector<std::stri
            "-m '{}': there is no such model; an expression goes with its sources: -s base=PATH -s ft=PATH", text);
     return {edit::parse("model"), {{"model", formats::open(formats::find_model(text))}}, {}, where};
   }
-  return {edit::parse(text), open_sources(sources), parse_coefficients(coefficients), where, vocabulary};
+  const auto expression = edit::parse(text);
+  edit::PlanOptions options = bring.plan;
+  options.coefficients = parse_coefficients(coefficients);
+  return {expression, open_sources(sources, expression, bring), options, where};
 }
 
 std::vector<data::Task> load_tasks(const std::vector<std::string>& names) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "cli/common.h"
 #include "taskvec/data/task.h"
 #include "taskvec/eval/evaluate.h"
 #include "taskvec/eval/mode.h"
@@ -13,7 +14,7 @@ namespace taskvec::cli {
 /// A model as the command line gives it: a folder, or with sources an expression over them that is never written to disk.
 eval::EditedClip open_model(const std::string& text, const std::vector<std::string>& sources,
                             const std::vector<std::string>& coefficients, const std::string& device,
-                            edit::Vocabulary vocabulary = edit::Vocabulary::Same);
+                            const SourceOptions& bring = {});
 
 std::vector<data::Task> load_tasks(const std::vector<std::string>& names);
 

@@ -26,7 +26,7 @@ Study::Study(const DemoOptions& options)
       fail(ErrorCode::NotFound, "task '{}': {}", task->name, lack);
   }
   base_ = std::make_unique<eval::EditedClip>(edit::parse("base"), edit::Bindings{{"base", formats::open(options.model)}},
-                                             edit::CoefficientValues{}, bridge::parse_device(options.device));
+                                             edit::PlanOptions{}, bridge::parse_device(options.device));
   val_ = std::make_unique<eval::Evaluator>(base_->network(), base_->folder(), passes(data::Split::Val));
   test_ = std::make_unique<eval::Evaluator>(base_->network(), base_->folder(), passes(data::Split::Test));
 }

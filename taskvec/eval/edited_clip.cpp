@@ -26,13 +26,9 @@ std::span<std::byte> EditedParams::tensor(size_t index, const edit::TensorPlan& 
   return {static_cast<std::byte*>(tensors_.at(index).mutable_data_ptr()), static_cast<size_t>(tensor.info.nbytes())};
 }
 
-EditedClip::EditedClip(const edit::Expr& expr, const edit::Bindings& sources, edit::CoefficientValues fixed, at::Device device,
-                       edit::Vocabulary vocabulary)
+EditedClip::EditedClip(const edit::Expr& expr, const edit::Bindings& sources, edit::PlanOptions options, at::Device device)
     : device_(device) {
-  edit::PlanOptions options;
-  options.coefficients = std::move(fixed);
   options.dtype = Dtype::F32;
-  options.vocabulary = vocabulary;
   resident_ = std::make_unique<edit::Resident>(expr, sources, options);
   const edit::Plan& plan = resident_->layout();
   folder_ = model_folder(*plan.sources.at(plan.base));

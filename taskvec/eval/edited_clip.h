@@ -25,10 +25,9 @@ class EditedParams : public edit::ParamSink {
 class EditedClip {
  public:
   /// The first source of the expression gives config, tokenizer and preprocessor, so it is a whole model folder.
-  /// @param fixed  values of coefficients that stay
+  /// @param options  coefficients: those that stay; how sources are brought together. The dtype is float32 in any case
   /// @throws Error as the planner and models::open_clip() do
-  EditedClip(const edit::Expr& expr, const edit::Bindings& sources, edit::CoefficientValues fixed = {},
-             at::Device device = at::kCPU, edit::Vocabulary vocabulary = edit::Vocabulary::Same);
+  EditedClip(const edit::Expr& expr, const edit::Bindings& sources, edit::PlanOptions options = {}, at::Device device = at::kCPU);
 
   const models::Clip& network() const { return *network_; }
   const std::filesystem::path& folder() const { return folder_; }

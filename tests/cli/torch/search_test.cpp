@@ -69,5 +69,28 @@ TEST_F(Searches, BaseIsOneModelWhateverTheOrder) {
   EXPECT_THAT(search("-s pt=pocket-clip -s ft=ft", constraint + " --base ft").output, HasSubstr("base is the source 'ft'"));
 }
 
+// What a message tells people to give, the command that printed it takes.
+TEST_F(Searches, TakeTheOptionsThatTheirMessagesName) {
+  std::ofstream(folder_ / "add.py")
+      << "import json, struct\n"
+         "b = open('ft/model.safetensors', 'rb').read()\n"
+         "n, = struct.unpack('<Q', b[:8])\n"
+         "header, end = json.loads(b[8:8 + n]), len(b) - 8 - n\n"
+         "header['extra'] = {'dtype': 'F32', 'shape': [1], 'data_offsets': [end, end + 4]}\n"
+         "text = json.dumps(header).encode()\n"
+         "open('ft/model.safetensors', 'wb').write(struct.pack('<Q', len(text)) + text + b[8 + n:] + bytes(4))\n";
+  ASSERT_EQ(shell("python3 add.py").status, 0);
+  const std::string sources = "-s pt=pocket-clip -s ft=ft", one = "eval -m 'pt + 0.5*(ft - pt)' -t doodles.yaml " + sources;
+  for (const Outcome& refused : {search(sources, ""), run(one)}) {
+    EXPECT_EQ(refused.status, 2);
+    EXPECT_THAT(refused.output, HasSubstr("tensor 'extra' is in ft (ft) but not in pt"));
+    EXPECT_THAT(refused.output, HasSubstr("--allow-missing"));
+  }
+  EXPECT_EQ(run(one + " --allow-missing").status, 0);
+  const Outcome found = search(sources, "--allow-missing --write best");
+  EXPECT_EQ(found.status, 0) << found.output;
+  EXPECT_THAT(search(sources, "--allow-missing").output, HasSubstr("--set a=1 --allow-missing -o MODEL"));
+}
+
 }  // namespace
 }  // namespace taskvec
