@@ -125,5 +125,13 @@ TEST_F(Keep, SnapshotsAreChecked) {
   EXPECT_THAT(finetune("-o ft --steps 100000").output, HasSubstr("not a record of a run"));
 }
 
+TEST_F(Keep, TheInstalledProgramFindsLibtorchAndItsAssets) {
+  const std::string build = std::filesystem::path(TASKVEC_PROGRAM).parent_path().string();
+  ASSERT_EQ(shell("cmake --install " + build + " --prefix installed > log 2>&1").status, 0) << shell("cat log").output;
+  const Outcome here = shell("env -u TASKVEC_ASSETS installed/bin/taskvec eval -m pocket-clip -t t.yaml --json 2>&1");
+  EXPECT_EQ(here.status, 0) << here.output;
+  EXPECT_THAT(here.output, HasSubstr("\"n\": 64"));
+}
+
 }  // namespace
 }  // namespace taskvec
