@@ -60,6 +60,12 @@ void run_extract(Arguments& arguments) {
   check_output(arguments.output, arguments.force, sources);
   if (arguments.lossless && options.vocabulary != edit::Vocabulary::Same)
     fail(ErrorCode::InvalidArgument, "--lossless stores every row of the fine-tune; it goes without --vocab");
+  if (options.vocabulary == edit::Vocabulary::Pad)
+    fail(
+        ErrorCode::InvalidArgument,
+        "--vocab pad: the vector would belong to a base of more tokens than {} has, and could be put on no model; --vocab common "
+        "or base makes one for it, --lossless keeps every row of the fine-tune",
+        arguments.base);
   const auto summary = edit::extract(sources.at("base"), sources.at("ft"), options, arguments.output);
   for (const auto& line : summary.notes) note("{}", line);
   arguments.json ? print_json(arguments, summary) : print_text(arguments, summary);

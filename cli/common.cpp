@@ -69,6 +69,8 @@ void add_common_options(CLI::App& app) {
           set_thread_count(count);
         },
         "threads to use (default: all cores)");
+    for (const char* shared : {"--device", "--precision", "--threads", "--force", "--json", "--quiet", "--help"})
+      if (CLI::Option* option = command->get_option_no_throw(shared)) option->group("As everywhere");
   }
 }
 

@@ -43,7 +43,7 @@ void on_bus_error(int) {
 
 /// Tells an error to people and, where --json was asked for, to programs.
 int report(const std::vector<std::string>& words, const std::string& message, int status) {
-  taskvec::write_message("error: " + taskvec::printable(message) + "\n");
+  taskvec::write_message("error: " + taskvec::printable_message(message) + "\n");
   if (std::find(words.begin(), words.end(), "--json") == words.end()) return status;
   try {
     taskvec::cli::print_error(words.size() > 1 ? words[1] : "", message, status);

@@ -59,8 +59,8 @@ void write_message(std::string_view text) {
 namespace detail {
 
 void print_text(const std::string& text) { write_output(printable(text)); }
-void note_text(const std::string& text) { write_message(printable(text) + "\n"); }
-void warn_text(const std::string& text) { write_message("warning: " + printable(text) + "\n"); }
+void note_text(const std::string& text) { write_message(printable_message(text) + "\n"); }
+void warn_text(const std::string& text) { write_message("warning: " + printable_message(text) + "\n"); }
 
 }  // namespace detail
 }  // namespace taskvec

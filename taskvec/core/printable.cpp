@@ -55,6 +55,15 @@ std::string printable(std::string_view text) {
   return replace_harmful(text, [](const Decoded&) { return "?"; });
 }
 
+std::string printable_message(std::string_view text) {
+  std::string out;
+  for (const char c : printable(text)) {
+    if (!out.empty() && out.back() == '\n' && c != ' ') out += "  ";
+    out += c;
+  }
+  return out;
+}
+
 std::string printable_json(std::string_view json) {
   return replace_harmful(json, [](const Decoded& found) {
     return fmt::format("\\u{:04x}", found.bytes == 0 ? 0xFFFDU : static_cast<unsigned>(found.character));

@@ -1,6 +1,7 @@
 #include "taskvec/core/console.h"
 #include "taskvec/core/error.h"
 #include "taskvec/core/files/atomic_file.h"
+#include "taskvec/core/files/inside.h"
 #include "taskvec/core/files/mapped_file.h"
 #include "taskvec/core/fingerprint.h"
 #include "taskvec/data/source.h"
@@ -164,7 +165,9 @@ std::shared_ptr<const Dataset> open(const Task& task, const YAML::Node& settings
       fail(ErrorCode::NotFound, "task '{}': the class '{}' has no images: there is no folder {}", task.name, task.classes[label],
            (folder / names[label]).string());
     }
+    inside(folder, names[label]);  // a data set may come from anybody: links in it stay in it
     for (const fs::path& path : entries(folder / names[label])) {
+      inside(folder, (fs::path(names[label]) / path.filename()).string());
       if (is_image(path) && fs::is_regular_file(path)) {
         samples.push_back({path, static_cast<int64_t>(label)});
       } else if (unused++ == 0) {

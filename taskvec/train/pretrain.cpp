@@ -184,20 +184,21 @@ void pretrain(const models::ClipConfig& given, const data::Task& task, const fs:
   RunFolder run(output, asked, {{"images", dataset->size()}}, options.force);
   if (run.result()) return;
 
+  const fs::path& work = run.work();
   const auto texts = texts_of(task);
   models::ClipConfig config = given;
-  config.vocab_size = text::train_clip_tokenizer(texts, options.merges, config.max_position_embeddings, output);
-  const auto tokenizer = text::ClipTokenizer::open(output);
+  config.vocab_size = text::train_clip_tokenizer(texts, options.merges, config.max_position_embeddings, work);
+  const auto tokenizer = text::ClipTokenizer::open(work);
   config.bos_token_id = tokenizer.bos_token_id();
   config.eos_token_id = config.pad_token_id = tokenizer.eos_token_id();
-  write_file_atomically(output / "config.json", config.to_json().dump(2) + "\n");
-  write_file_atomically(output / "preprocessor_config.json", preprocessor_config(config).dump(2) + "\n");
+  write_file_atomically(work / "config.json", config.to_json().dump(2) + "\n");
+  write_file_atomically(work / "preprocessor_config.json", preprocessor_config(config).dump(2) + "\n");
 
   const models::Clip network(config);
   const bridge::Params params = network.initialise(options.seed).map([&](const std::string&, const at::Tensor& tensor) {
     return tensor.detach().to(device, tensor.scalar_type(), /*non_blocking=*/false, /*copy=*/true).requires_grad_();
   });
-  const data::Loader loader(dataset, data::Preprocess::open(output, config.image_size));
+  const data::Loader loader(dataset, data::Preprocess::open(work, config.image_size));
   const at::Tensor ids = encode_prompts(tokenizer, texts, config.max_position_embeddings).to(device);
   train({network, loader, ids, options, run}, params,
         {{"taskvec.command", "pretrain"},

@@ -6,6 +6,7 @@
 #include "taskvec/formats/folders/replaceable.h"
 
 #include <fcntl.h>
+#include <fmt/ranges.h>
 #include <sys/file.h>
 #include <unistd.h>
 
@@ -18,7 +19,9 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-constexpr const char* kNext = "next";  // the folder in which a run starts anew beside a finished one
+constexpr const char *kNext = "next",  // the folder in which a run starts anew beside a finished one
+    *kOrigin = "origin", *kCheckpoints = "checkpoints", *kModel = "model.safetensors", *kMetrics = "metrics.jsonl";
+constexpr const char* kFiles = "files";  // of run.json: what a finished run wrote
 
 constexpr const char* kDigest = "taskvec.digest";
 
@@ -62,10 +65,81 @@ int lock_folder(const fs::path& folder) {
        folder.string());
 }
 
-/// A model of ours: a folder that taskvec may replace.
-bool is_own_model(const fs::path& folder) {
+/// What a run was asked; empty where its record does not say.
+json asked_of(const json& record) { return record.value("asked", json::object()); }
+
+/// A folder itself: what a link leads to is nobody's to touch.
+bool is_folder(const fs::path& path) {
   std::error_code error;
-  return fs::is_directory(fs::symlink_status(folder, error)) && formats::foreign_entries(folder).empty();
+  return fs::is_directory(fs::symlink_status(path, error));
+}
+
+bool is_step(const fs::path& path) { return path.filename().string().starts_with("step-"); }
+
+/// A model of ours: a folder that taskvec may replace.
+bool is_own_model(const fs::path& folder) { return is_folder(folder) && formats::foreign_entries(folder).empty(); }
+
+/// What tells a file of a finished run from another of its name; "" where there is none.
+std::string print_of(const fs::path& file) {
+  std::error_code error;
+  if (!fs::is_regular_file(fs::symlink_status(file, error))) return "";
+  if (file.filename() == kModel) return formats::open(file)->fingerprint();
+  return fingerprint(read_file(file));
+}
+
+/// The files of a finished run's model, as its record has them: name -> print_of(). Older versions wrote none.
+std::map<std::string, std::string> files_of(const json& record) {
+  std::map<std::string, std::string> files;
+  if (const auto found = record.find(kFiles); found != record.end() && found->is_object())
+    for (const auto& [name, print] : found->items())
+      if (print.is_string() && fs::path(name).filename() == name) files[name] = print.get<std::string>();
+  return files;
+}
+
+/// What lies where a new run puts something and was not put there by an earlier one.
+std::vector<std::string> in_the_way(const fs::path& folder, const json& record) {
+  std::vector<std::string> found;
+  std::error_code error;
+  const auto is_there = [&](const fs::path& path) { return fs::symlink_status(path, error).type() != fs::file_type::not_found; };
+  if (is_there(folder / kNext)) {
+    const json started = is_folder(folder / kNext) ? report::read_run(folder / kNext) : json();
+    if (started.is_null() || asked_of(started).value("command", json()) != asked_of(record).value("command", json())) {
+      found.emplace_back(kNext);
+    } else {
+      for (const std::string& name : in_the_way(folder / kNext, started)) found.push_back((fs::path(kNext) / name).string());
+    }
+  }
+  if (is_there(folder / kOrigin) && !is_own_model(folder / kOrigin)) found.emplace_back(kOrigin);
+  if (is_there(folder / kCheckpoints)) {
+    if (!is_folder(folder / kCheckpoints)) {
+      found.emplace_back(kCheckpoints);
+    } else {
+      for (const auto& entry : fs::directory_iterator(folder / kCheckpoints)) {
+        const std::string name = entry.path().filename().string();
+        if (!name.starts_with(".") && (!is_step(entry.path()) || !is_own_model(entry.path())))
+          found.push_back((fs::path(kCheckpoints) / name).string());
+      }
+    }
+  }
+  auto files = files_of(record);
+  if (!files.contains(kModel)) {
+    try {
+      formats::check_replaceable(folder / kModel, /*force=*/true);
+    } catch (const Error&) {
+      found.emplace_back(kModel);
+    }
+  }
+  for (const auto& [name, print] : files)
+    if (is_there(folder / name) && print_of(folder / name) != print) found.push_back(name);
+  return found;
+}
+
+void check_nothing_in_the_way(const fs::path& folder, const json& record) {
+  const auto found = in_the_way(folder, record);
+  if (found.empty()) return;
+  fail(ErrorCode::InvalidArgument,
+       "{}: a new run would replace what no earlier one left like that: {}; move it away, or choose another folder",
+       folder.string(), fmt::join(found, ", "));
 }
 
 /// Removes a model's folder with the files that taskvec wrote into it, and with nothing else.
@@ -76,53 +150,58 @@ void remove_model(const fs::path& folder) {
   fs::remove(folder, error);
 }
 
+void remove_checkpoints(const fs::path& folder) {
+  std::error_code error;
+  if (!is_folder(folder)) return;
+  for (const auto& entry : fs::directory_iterator(folder, error))
+    if (is_step(entry.path())) remove_model(entry.path());
+  fs::remove(folder, error);
+}
+
 /// Removes what runs write, by name; whatever else lies there stays.
 void remove_run(const fs::path& folder) {
   std::error_code error;
-  for (const char* name : {"resume.safetensors", "metrics.jsonl", "run.json"})
+  if (!is_folder(folder)) return;
+  for (const char* name : {"resume.safetensors", kMetrics, "run.json"})
     if (fs::is_regular_file(fs::symlink_status(folder / name, error))) fs::remove(folder / name, error);
   try {
-    formats::check_replaceable(folder / "model.safetensors", /*force=*/true);
-    fs::remove(folder / "model.safetensors", error);
+    formats::check_replaceable(folder / kModel, /*force=*/true);
+    fs::remove(folder / kModel, error);
   } catch (const Error&) {  // somebody else's
   }
-  for (const auto& entry : fs::directory_iterator(folder / "checkpoints", error))
-    if (entry.path().filename().string().starts_with("step-")) remove_model(entry.path());
-  fs::remove(folder / "checkpoints", error);
-  remove_model(folder / "origin");
+  remove_checkpoints(folder / kCheckpoints);
+  remove_model(folder / kOrigin);
 }
 
 /// Puts a whole run in the place of the one above it, whose files it replaces one by one; run.json comes last, so that after a
-/// kill the next start does the rest.
+/// kill the next start does the rest. What else lies in `next` stays there.
 void promote(const fs::path& next, const fs::path& folder) {
   std::error_code error;
   const auto move = [&](const fs::path& from, const fs::path& to) {
     fs::rename(from, to, error);
     if (error) fail(ErrorCode::Io, "cannot put {} in the place of {}: {}", from.string(), to.string(), error.message());
   };
-  for (const char* name : {"checkpoints", "origin"}) {
-    if (!fs::is_directory(next / name)) continue;
-    if (std::string_view(name) == "origin") {
-      remove_model(folder / name);
-    } else {
-      for (const auto& entry : fs::directory_iterator(folder / name, error))
-        if (entry.path().filename().string().starts_with("step-")) remove_model(entry.path());
-      fs::remove(folder / name, error);
-    }
-    move(next / name, folder / name);
+  if (is_folder(next / kOrigin)) {
+    remove_model(folder / kOrigin);
+    move(next / kOrigin, folder / kOrigin);
   }
-  std::vector<fs::path> files;
-  for (const auto& entry : fs::directory_iterator(next))
-    if (entry.is_regular_file(error) && entry.path().filename() != "run.json") files.push_back(entry.path());
-  for (const fs::path& file : files) move(file, folder / file.filename());
+  if (is_folder(next / kCheckpoints)) {
+    remove_checkpoints(folder / kCheckpoints);
+    move(next / kCheckpoints, folder / kCheckpoints);
+  }
+  std::vector<std::string> names{kModel, kMetrics};
+  for (const auto& [name, print] : files_of(report::read_run(next))) names.push_back(name);
+  const auto known = files_of(report::read_run(folder));
+  for (const std::string& name : names) {
+    if (!fs::is_regular_file(fs::symlink_status(next / name, error))) continue;
+    const bool is_theirs = !known.empty() && !known.contains(name) && name != kMetrics && fs::exists(folder / name);
+    if (!is_theirs) move(next / name, folder / name);
+  }
   move(next / "run.json", folder / "run.json");
   fs::remove(next, error);
 }
 
 bool is_finished(const json& record) { return record.value("state", "") == "finished"; }
-
-/// What a run was asked; empty where its record does not say.
-json asked_of(const json& record) { return record.value("asked", json::object()); }
 
 /// A result is believed only where it can be one.
 void check_result(const json& record, const fs::path& folder) {
@@ -169,19 +248,21 @@ void RunFolder::check_earlier_run(const json& record, bool force) {
          folder_.string(), command == before.end() ? "unknown" : command->dump(), asked_.at("command").dump());
   }
   const fs::path next = folder_ / kNext;
-  if (const json started = report::read_run(next); !started.is_null()) {
-    if (is_finished(started) && difference(asked_of(started), asked_).empty()) {  // killed while it was put in its place
-      promote(next, folder_);
-      return check_earlier_run(report::read_run(folder_), force);
-    }
-    if (!force && difference(asked_of(started), asked_).empty()) {
-      work_ = next;
-      return;
-    }
-    if (force) remove_run(next);
+  const json started = is_folder(next) ? report::read_run(next) : json();
+  const bool goes_on = !started.is_null() && difference(asked_of(started), asked_).empty();
+  const bool promoted = goes_on && is_finished(started);  // killed while it was put in its place
+  if (force || promoted) check_nothing_in_the_way(folder_, record);
+  if (promoted) {
+    promote(next, folder_);
+    return check_earlier_run(report::read_run(folder_), force);
   }
-  const bool whole = is_finished(record) && fs::exists(folder_ / "model.safetensors");
+  if (goes_on && !force) {
+    work_ = next;
+    return;
+  }
+  const bool whole = is_finished(record) && fs::exists(folder_ / kModel);
   if (force) {
+    remove_run(next);
     // A finished run stays until the new one is.
     if (whole) {
       work_ = next;
@@ -198,12 +279,24 @@ void RunFolder::check_earlier_run(const json& record, bool force) {
   }
   if (!whole) return;
   check_result(record, folder_);
+  const auto files = files_of(record);
+  if (const auto model = files.find(kModel); model != files.end() && model->second != print_of(folder_ / kModel))
+    fail(ErrorCode::InvalidArgument,
+         "{}: its run is finished, but {} is not the model that it wrote; move that file away to train anew", folder_.string(),
+         kModel);
   result_ = record["result"];
 }
 
 void RunFolder::write_record(const char* state, json result) const {
   json record = {{"state", state}, {"asked", asked_}, {"about", about_}};
-  if (!result.is_null()) record["result"] = std::move(result);
+  if (!result.is_null()) {
+    record["result"] = std::move(result);
+    for (const auto& entry : fs::directory_iterator(work_)) {
+      const std::string name = entry.path().filename().string();
+      if (entry.is_regular_file() && (name == kModel || belongs_to_model(name)) && !name.starts_with("."))
+        record[kFiles][name] = print_of(entry.path());
+    }
+  }
   report::write_run(work_, std::move(record));
 }
 
@@ -234,7 +327,7 @@ std::optional<RunFolder::Snapshot> RunFolder::resume() {
     if (line["step"] <= done) kept += line.dump() + "\n";
   }
   metrics_.reset();
-  write_file_atomically(work_ / "metrics.jsonl", kept);
+  write_file_atomically(work_ / kMetrics, kept);
   return snapshot;
 }
 
@@ -259,18 +352,18 @@ void RunFolder::snapshot(int64_t step, const bridge::Params& state) const {
 }
 
 void RunFolder::record(const json& line) {
-  if (!metrics_) metrics_.emplace(work_ / "metrics.jsonl");
+  if (!metrics_) metrics_.emplace(work_ / kMetrics);
   metrics_->append(line);
 }
 
 std::vector<json> RunFolder::metrics() const {
-  auto lines = report::read_json_lines(work_ / "metrics.jsonl");
+  auto lines = report::read_json_lines(work_ / kMetrics);
   for (size_t i = 0; i < lines.size(); ++i) {
     const auto step = lines[i].find("step"), loss = lines[i].find("loss");
     if (step == lines[i].end() || !step->is_number_integer() || *step < 1 || loss == lines[i].end() ||
         !(loss->is_number() || loss->is_null()))
       fail(ErrorCode::Format, "{}: line {} is no step of a run; delete the file to start anew with --force",
-           (work_ / "metrics.jsonl").string(), i + 1);
+           (work_ / kMetrics).string(), i + 1);
   }
   return lines;
 }
@@ -290,7 +383,7 @@ void RunFolder::finish(const bridge::Params& params, std::map<std::string, std::
       if (belongs_to_model(sidecar)) write_file_atomically(work_ / sidecar.filename(), read_file(sidecar));
     }
   }
-  bridge::save(params, work_ / "model.safetensors", std::move(metadata), like);
+  bridge::save(params, work_ / kModel, std::move(metadata), like);
   write_record("finished", result);
   fs::remove(work_ / "resume.safetensors");
   if (work_ != folder_) promote(work_, folder_);

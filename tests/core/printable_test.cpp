@@ -35,6 +35,11 @@ TEST(Printable, JsonSaysTheSameInEscapes) {
   EXPECT_EQ(printable_json("\"\xff\""), "\"\\ufffd\"");
 }
 
+TEST(Printable, ANewlineInAMessageBeginsNoOther) {
+  EXPECT_EQ(printable_message("a\nerror: b\n  c\x1b"), "a\n  error: b\n  c?");
+  EXPECT_EQ(printable_message(""), "");
+}
+
 TEST(Printable, ErrorsAre) { EXPECT_STREQ(Error(ErrorCode::Io, "\x1b[2J\xc2\x9b").what(), "?[2J?"); }
 
 }  // namespace

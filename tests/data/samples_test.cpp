@@ -69,6 +69,20 @@ class Samples : public testing::Test {
 
 constexpr const char* kFolders = "source: {folder: {train: train, test: test}}\n";
 
+TEST_F(Samples, LinksOutOfAnImageFolderAreRefused) {
+  folders({"fish", "house"});
+  const std::string both = std::string(kFolders) + "classes: [fish, house]\n";
+  fs::create_symlink("0.png", folder_ / "test" / "fish" / "inner.png");
+  EXPECT_EQ(open_dataset(task(both), Split::Test)->size(), 7);
+  put("elsewhere/secret.png", png(9));
+  fs::create_symlink(folder_ / "elsewhere" / "secret.png", folder_ / "test" / "fish" / "outer.png");
+  EXPECT_THAT(error_of(both), HasSubstr("outer.png is a symbolic link to "));
+  fs::remove(folder_ / "test" / "fish" / "outer.png");
+  fs::remove_all(folder_ / "test" / "house");
+  fs::create_directory_symlink(folder_ / "elsewhere", folder_ / "test" / "house");
+  EXPECT_THAT(error_of(both), HasSubstr("house is a symbolic link to "));
+}
+
 TEST_F(Samples, FoldersAndClassesAreJoinedByName) {
   folders({"fish", "house", "ladder", "smiley"});
   const Task by_name = task(std::string(kFolders) + "classes: [house, Smiley, ladder, fish]\n");

@@ -57,8 +57,8 @@ def check_numpy(scratch):
             taskvec("convert", scratch / f"{name}.npy", scratch / "out.safetensors", "--force")
             with safe_open(scratch / "out.safetensors", "numpy") as read:
                 same({name: array}, {name: read.get_tensor(name)}, f"npy {version} {name}")
-            taskvec("convert", scratch / f"{name}.npy", scratch / f"out-{name}.npy", "--force")
-            same({name: array}, {name: np.load(scratch / f"out-{name}.npy")}, f"npy written from {name}")
+            taskvec("convert", scratch / f"{name}.npy", scratch / f"out-{name}-{version[0]}.npy")
+            same({name: array}, {name: np.load(scratch / f"out-{name}-{version[0]}.npy")}, f"npy written from {name}")
     objects = scratch / "objects.npy"
     np.save(objects, np.array([{}], dtype=object), allow_pickle=True)
     taskvec("inspect", objects, status=2)

@@ -56,6 +56,9 @@ def fp8_models(w):
     yield "comfy", {"l.weight": codes, "l.scale_weight": scale.reshape(1), "scaled_fp8": torch.empty(0, dtype=torch.float8_e4m3fn)}, None, value
     codes, scale, value = fp8(w, (1, 32), power_of_two=True)
     yield "exponents", {"l.weight": codes, "l.weight_scale_inv": scale.to(torch.float8_e8m0fnu)}, None, value
+    codes, scale, value = fp8(w, (1, 96))
+    groups = {"group_0": {"weights": {"num_bits": 8, "type": "float", "strategy": "group", "group_size": 96}}}
+    yield "groups-of-config", {"l.weight": codes, "l.weight_scale": scale}, {"quant_method": "compressed-tensors", "config_groups": groups}, value
     codes = w.div(w.abs().amax(1, keepdim=True) / 127).round().to(torch.int8)
     scale = (w.abs().amax(1, keepdim=True) / 127).bfloat16()
     yield "int8", {"l.weight": codes, "l.weight_scale": scale}, {"quant_method": "compressed-tensors"}, codes.float() * scale.float()
@@ -157,6 +160,15 @@ def unread_models(w):
     yield "zero-points", {"l.weight": u8.to(torch.int8), "l.weight_scale": w[:64, :1], "l.weight_zero_point": u8[:, :1].to(torch.int8)}, None, "zero points"
     yield "gptq-3", {"l.qweight": i32, "l.qzeros": i32[:2, :3], "l.scales": torch.rand(2, 32).half()}, {"quant_method": "gptq", "bits": 3}, "packed integers"
     yield "unknown", {"l.codes_of_some_kind": u8}, {"quant_method": "frobnicate"}, "frobnicate"
+    yield "unknown-in-a-row", {"l.codes_of_some_kind": i32.reshape(-1).long()}, {"quant_method": "frobnicate"}, "frobnicate"
+    yield "exllama", {"l.q_weight": i32, "l.q_scale": i32[:2], "l.q_scale_max": w[0, :2].half()}, None, "ExLlamaV2"
+    yield "exl3", {"l.trellis": i32[None].to(torch.int16), "l.suh": w[0].half(), "l.svh": w[:, 0].half()}, None, "EXL3"
+    yield "marlin", {"l.B": i32, "l.s": w[:, :2].half()}, None, "Marlin"
+    yield "vptq", {"l.indices": i32[None], "l.centroids.weight": w[:2]}, {"quant_method": "vptq"}, "VPTQ"
+    yield "quip", {"l.Qidxs": i32.long(), "l.SU": w[0].half(), "l.SV": w[:, 0].half()}, None, "QuIP"
+    yield "torchao", {"l.weight:_data_qdata": u8.to(torch.int8), "l.weight:_data_scale": w[:64, :1]}, None, "torchao"
+    yield "amax", {"l.weight": w.to(torch.float8_e4m3fn), "l.weight_amax": torch.tensor(1.0)}, None, "codes with scales"
+    yield "mxfp4-modules", {"e.blocks": u8, "e.scales": u8}, None, "MXFP4"
 
 
 def check_refused(folder, name, tensors, config, what):

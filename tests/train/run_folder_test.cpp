@@ -128,6 +128,55 @@ TEST_F(RunFolderTest, NeverTouchesWhatIsNoRunOfItsKind) {
   EXPECT_EQ(saved(), 1.0);
 }
 
+// A name proves nothing: what lies where a new run would put something was put there by one, or it stays and is listed.
+TEST_F(RunFolderTest, ForceReplacesOnlyWhatARunLeft) {
+  const auto write = [&](const fs::path& file) {
+    fs::create_directories(file.parent_path());
+    write_file_atomically(file, "precious");
+  };
+  const auto refused = [&](const std::string& what) {
+    EXPECT_EQ(error_of(kAsked, /*force=*/true), out_.string() + ": a new run would replace what no earlier one left like that: " +
+                                                    what + "; move it away, or choose another folder");
+    EXPECT_EQ(saved(), 1.0);
+  };
+  const fs::path elsewhere = folder_.path() / "elsewhere";
+  write(elsewhere / "model.safetensors");
+  finish(1);
+  for (const char* name : {"next", "checkpoints", "origin"}) {
+    fs::create_directory_symlink(elsewhere, out_ / name);
+    refused(name);
+    fs::remove(out_ / name);
+    write(out_ / name / "thesis.txt");
+    refused(std::string(name) == "checkpoints" ? "checkpoints/thesis.txt" : name);
+    EXPECT_EQ(read_file(out_ / name / "thesis.txt"), "precious");
+    fs::remove_all(out_ / name);
+  }
+  fs::create_directory(out_ / "checkpoints");
+  bridge::save(weights(5), out_ / "checkpoints" / "step-000001", {});  // of somebody else
+  refused("checkpoints/step-000001");
+  fs::remove_all(out_ / "checkpoints");
+  EXPECT_EQ(read_file(elsewhere / "model.safetensors"), "precious");
+
+  bridge::save(weights(1), out_ / "model.safetensors", {{"taskvec.version", "0"}});  // the same weights
+  { const RunFolder forced(out_, kAsked, {}, true); }
+  fs::remove_all(out_ / "next");
+  bridge::save(weights(7), out_ / "model.safetensors", {{"taskvec.version", "0"}});
+  EXPECT_NE(error_of(kAsked, /*force=*/true).find("left like that: model.safetensors;"), std::string::npos);
+  EXPECT_NE(error_of(kAsked).find("is not the model that it wrote"), std::string::npos);
+  EXPECT_EQ(saved(), 7.0);
+}
+
+// What somebody put beside a new run while it was trained stays where it is.
+TEST_F(RunFolderTest, AFinishedNewRunTakesItsOwnFilesAlong) {
+  finish(1);
+  RunFolder forced(out_, kAsked, {}, true);
+  write_file_atomically(out_ / "next" / "thesis.pdf.bak", "precious");
+  fs::create_directory(out_ / "next" / "mine");
+  forced.finish(weights(2), {}, nullptr, {{"final_loss", 2}});
+  EXPECT_EQ(saved(), 2.0);
+  EXPECT_TRUE(fs::exists(out_ / "next" / "mine"));
+}
+
 TEST_F(RunFolderTest, OneProcessAtATime) {
   const RunFolder run(out_, kAsked, {}, false);
   EXPECT_EQ(error_of(kAsked),

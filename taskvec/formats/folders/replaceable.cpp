@@ -30,7 +30,7 @@ bool is_own_checkpoint(const fs::path& file) {
     const auto checkpoint = open(file);
     const auto& metadata = checkpoint->manifest().metadata;
     const auto found = metadata.lower_bound(std::string(kOwnKeys));
-    return (found != metadata.end() && found->first.starts_with(kOwnKeys)) || file.extension() == ".npy";
+    return found != metadata.end() && found->first.starts_with(kOwnKeys);
   } catch (const Error&) {
     return false;  // whatever it is, it is not ours
   }
@@ -43,6 +43,18 @@ bool is_sidecar_name(const fs::path& file) {
   const std::string stem = file.stem().string();
   return std::ranges::find(kExtensions, file.extension()) != kExtensions.end() ||
          std::ranges::any_of(kNames, [&](const char* name) { return stem.starts_with(name); });
+}
+
+/// Whether a file is the index of a checkpoint's shards: it names nothing that is not a shard's name.
+bool is_index(const fs::path& file) {
+  try {
+    const auto json = parse_bounded_json(read_file(file));
+    const auto map = json.is_object() ? json.find("weight_map") : json.end();
+    return json.is_object() && map != json.end() && map->is_object() &&
+           std::ranges::all_of(*map, [](const auto& shard) { return shard.is_string(); });
+  } catch (const Error&) {
+    return false;
+  }
 }
 
 bool is_model_name(const std::string& name) {
@@ -107,7 +119,7 @@ std::vector<std::string> foreign_entries(const fs::path& folder) {
     const bool model = regular && is_model_name(name) && is_own_checkpoint(entry.path());
     weights |= model;
     // run.json and logs belong to a run, which `finetune` alone replaces.
-    const bool own = model || (regular && name == "model.safetensors.index.json") ||
+    const bool own = model || (regular && name == "model.safetensors.index.json" && is_index(entry.path())) ||
                      (regular && name != "run.json" && !is_weights(entry.path()) && is_written(entry.path()));
     if (!own) foreign.push_back(name);
   }
@@ -127,10 +139,10 @@ void check_replaceable(const fs::path& output, bool force) {
   if (!force) fail(ErrorCode::InvalidArgument, "{} is there already; --force replaces it", output.string());
   if (there.type() == fs::file_type::regular) {
     if (!is_own_checkpoint(path))
-      fail(
-          ErrorCode::InvalidArgument,
-          "{} is no checkpoint that taskvec wrote, and --force replaces no other file; delete it yourself or choose another path",
-          path.string());
+      fail(ErrorCode::InvalidArgument, "{} {}, and --force replaces no other file; delete it yourself or choose another path",
+           path.string(),
+           path.extension() == ".npy" ? "is an array, which cannot say that taskvec wrote it"
+                                      : "is no checkpoint that taskvec wrote");
     return;
   }
   const auto foreign = foreign_entries(path);

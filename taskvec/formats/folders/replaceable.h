@@ -17,7 +17,7 @@ void check_not_a_source(const std::filesystem::path& output, const Checkpoint& s
 std::vector<std::string> foreign_entries(const std::filesystem::path& folder);
 
 /// Whether an output may be written. Nothing is there: yes. With `force`, also over a checkpoint that taskvec wrote, which its
-/// content must prove: provenance in the metadata of a .safetensors, .gguf or .npz; a .npy has none, being one is enough.
+/// content must prove: provenance in the metadata of a .safetensors, .gguf or .npz. A .npy has none and is never replaced.
 /// @throws Error{InvalidArgument} saying what is in the way
 void check_replaceable(const std::filesystem::path& output, bool force);
 

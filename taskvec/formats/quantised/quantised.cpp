@@ -87,6 +87,32 @@ bool may_be_codes(const TensorEntry& entry) {
   }
 }
 
+/// Integers that networks hold besides codes.
+bool is_buffer(std::string_view name) {
+  for (const std::string_view suffix :
+       {"position_ids", "token_type_ids", "num_batches_tracked", "relative_position_index", "relative_coords_table", "attn_mask",
+        "masked_bias", "attn.bias", "attention.bias", "g_idx"})
+    if (name.ends_with(suffix)) return true;
+  return false;
+}
+
+bool is_integer(const TensorEntry& entry) {
+  switch (entry.info.dtype) {
+    case Dtype::I64:
+    case Dtype::U64: return entry.info.numel() > 1;
+    default: return may_be_codes(entry);
+  }
+}
+
+/// A quant_method in config.json whose rules are none of the ones here.
+bool is_unknown_method(const nlohmann::json& config) {
+  static constexpr std::array kRead{"fp8",  "fbgemm_fp8", "finegrained_fp8", "compressed-tensors", "bitsandbytes",
+                                    "gptq", "awq",        "modelopt",        "auto-round",         "intel/auto-round"};
+  const auto method = config.is_object() ? config.find("quant_method") : config.end();
+  return config.is_object() && method != config.end() && method->is_string() &&
+         std::ranges::find(kRead, method->get_ref<const std::string&>()) == kRead.end();
+}
+
 /// What else quantised models hold: scales of activations and of the cache, markers. No weights.
 bool is_beside(const TensorEntry& entry) {
   if (entry.info.numel() > 2) return false;
@@ -101,7 +127,20 @@ struct Kind {
 };
 
 /// Codes that are known by the names of what scales them, and not read.
-constexpr std::array<Kind, 13> kUnread{{{"_blocks", "_scales", "MXFP4 blocks"},
+constexpr std::array<Kind, 26> kUnread{{{"_blocks", "_scales", "MXFP4 blocks"},
+                                        {".blocks", ".scales", "MXFP4 blocks"},
+                                        {"q_weight", "q_scale", "ExLlamaV2's integers"},
+                                        {"trellis", "suh", "EXL3's trellis"},
+                                        {".B", ".s", "Marlin's integers"},
+                                        {"indices", "centroids.weight", "VPTQ's indices"},
+                                        {"Qidxs", "SU", "QuIP's indices"},
+                                        {"dense_weights", "row_offsets", "SpQR's integers"},
+                                        {"qdata", "scale", "torchao's tensors"},
+                                        {"qdata", "_scale", "torchao's tensors"},
+                                        {"int_data", "scale", "torchao's tensors"},
+                                        {"weight", "weight_global_scale", "codes with scales"},
+                                        {"weight", "weight_amax", "codes with scales"},
+                                        {"weight", "_extra_state", "Transformer Engine's FP8"},
                                         {"_packed", "_scale", "packed integers of compressed-tensors"},
                                         {"weight", "weight_scale_2", "NVFP4"},
                                         {"weight", "weight_zero_point", "integers with zero points"},
@@ -127,7 +166,8 @@ std::string unread(const Codes& codes, const TensorEntry& entry) {
     if (codes.find(entry.name + suffix) != nullptr)
       return fmt::format("codes with scales: '{}' with '{}{}'", entry.name, entry.name, suffix);
   // Where config.json says that the model is quantised, matrices of small integers are its codes.
-  if (codes.config.is_object() && entry.info.shape.size() >= 2 && entry.info.shape[0] > 1) {
+  const bool matrix = may_be_codes(entry) && entry.info.shape.size() >= 2 && entry.info.shape[0] > 1;
+  if (codes.config.is_object() && (matrix || (is_unknown_method(codes.config) && !is_buffer(entry.name)))) {
     const auto method = codes.config.find("quant_method");
     const bool named = method != codes.config.end() && method->is_string();
     return fmt::format("codes of the quantization_config in config.json ({}), e.g. {} '{}'",
@@ -162,7 +202,7 @@ void read_floats(const Checkpoint& of, const TensorEntry& entry, uint64_t first,
 
 std::shared_ptr<const Checkpoint> dequantised(std::shared_ptr<const Checkpoint> checkpoint) {
   const Manifest& of = checkpoint->manifest();
-  if (of.delta || std::ranges::none_of(of.tensors, may_be_codes)) return checkpoint;
+  if (of.delta || std::ranges::none_of(of.tensors, is_integer)) return checkpoint;
   const Codes codes{*checkpoint, quantization_config(*checkpoint)};
   std::unordered_map<std::string, Recipe> recipes;  // by the name of the weight
   std::unordered_map<std::string_view, const Recipe*> made_of;
@@ -186,7 +226,7 @@ std::shared_ptr<const Checkpoint> dequantised(std::shared_ptr<const Checkpoint> 
   Manifest manifest;
   std::vector<std::string> words(rules.begin(), rules.end());
   for (const auto& entry : of.tensors) {
-    if (!dropped.contains(entry.name) && may_be_codes(entry) && manifest.codes.empty()) manifest.codes = unread(codes, entry);
+    if (!dropped.contains(entry.name) && is_integer(entry) && manifest.codes.empty()) manifest.codes = unread(codes, entry);
     if (const auto recipe = made_of.find(entry.name); recipe != made_of.end()) {
       manifest.tensors.push_back({recipe->second->name, {Dtype::F32, recipe->second->shape}, entry.file, 0, false});
     } else if (!dropped.contains(entry.name) && (recipes.empty() || !is_beside(entry))) {

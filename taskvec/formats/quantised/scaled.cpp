@@ -11,17 +11,39 @@ constexpr int64_t kPublishedBlock = 128;  // DeepSeek's, and of all that do as i
 
 bool is_scale(const TensorEntry& entry) { return is_float(entry.info.dtype) || entry.info.dtype == Dtype::F8_E8M0; }
 
+/// [rows, columns] of a block that one scale serves, where config.json says so: DeepSeek's weight_block_size, compressed-tensors'
+/// groups (of which all have to say the same). Empty where it does not.
+Shape block_in(const nlohmann::json& config) {
+  const auto pair_in = [](const nlohmann::json& json, const char* key) -> Shape {
+    const auto found = json.is_object() ? json.find(key) : json.end();
+    if (!json.is_object() || found == json.end() || !found->is_array() || found->size() != 2) return {};
+    if (!(*found)[0].is_number_integer() || !(*found)[1].is_number_integer()) return {};
+    return {(*found)[0].get<int64_t>(), (*found)[1].get<int64_t>()};
+  };
+  Shape given = pair_in(config, "weight_block_size");
+  const auto groups = config.is_object() ? config.find("config_groups") : config.end();
+  if (!config.is_object() || groups == config.end() || !groups->is_object()) return given;
+  for (const auto& [name, group] : groups->items()) {
+    const auto weights = group.is_object() ? group.find("weights") : group.end();
+    if (!group.is_object() || weights == group.end() || !weights->is_object()) continue;
+    Shape own = pair_in(*weights, "block_structure");
+    const auto size = weights->find("group_size");
+    if (own.empty() && size != weights->end() && size->is_number_integer() && size->get<int64_t>() > 0)
+      own = {1, size->get<int64_t>()};
+    if (own.empty()) continue;
+    if (!given.empty() && given != own) return {};
+    given = own;
+  }
+  return given;
+}
+
 /// Of the dimensions of a weight that scales of `scale_shape` belong to: how many elements one scale serves.
 std::optional<Shape> blocks(const Shape& weight, const Shape& scale_shape, const nlohmann::json& config) {
   Shape scale = scale_shape;
   if (numel(scale) == 1) scale.assign(weight.size(), 1);
   if (scale.size() < weight.size() && std::equal(scale.begin(), scale.end(), weight.begin())) scale.resize(weight.size(), 1);
   if (scale.size() != weight.size()) return std::nullopt;
-  Shape given;
-  if (const auto found = config.is_object() ? config.find("weight_block_size") : config.end();
-      config.is_object() && found != config.end() && found->is_array() && found->size() == 2 && (*found)[0].is_number_integer() &&
-      (*found)[1].is_number_integer())
-    given = {(*found)[0].get<int64_t>(), (*found)[1].get<int64_t>()};
+  const Shape given = block_in(config);
   Shape out;
   for (size_t d = 0; d < weight.size(); ++d) {
     const auto fits = [&](int64_t block) { return block > 0 && weight[d] / block + (weight[d] % block != 0) == scale[d]; };
@@ -30,7 +52,8 @@ std::optional<Shape> blocks(const Shape& weight, const Shape& scale_shape, const
       out.push_back(std::max<int64_t>(weight[d], 1));
     } else if (scale[d] == weight[d]) {
       out.push_back(1);
-    } else if (given.size() >= from_last && fits(given[given.size() - from_last])) {
+    } else if (given.size() >= from_last) {
+      if (!fits(given[given.size() - from_last])) return std::nullopt;  // what config.json says is not guessed against
       out.push_back(given[given.size() - from_last]);
     } else if (fits(kPublishedBlock)) {
       out.push_back(kPublishedBlock);
