@@ -70,7 +70,7 @@ void add_common_options(CLI::App& app) {
         },
         "threads to use (default: all cores)");
     for (const char* shared : {"--device", "--precision", "--threads", "--force", "--json", "--quiet", "--help"})
-      if (CLI::Option* option = command->get_option_no_throw(shared)) option->group("As everywhere");
+      if (CLI::Option* option = command->get_option_no_throw(shared)) option->group(kCommonOptions);
   }
 }
 

@@ -26,6 +26,9 @@ void print_result(std::string_view command, const nlohmann::ordered_json& result
 /// The same of a failure: {"taskvec": .., "command": .., "error": {"message": .., "exit_code": ..}}.
 void print_error(std::string_view command, const std::string& message, int exit_code);
 
+/// Heading in the help of what means the same in every command.
+inline constexpr const char* kCommonOptions = "Common options";
+
 /// -q, --json and --threads for the commands that lack them, so that all have them.
 void add_common_options(CLI::App& app);
 

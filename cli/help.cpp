@@ -1,5 +1,7 @@
 #include "cli/help.h"
 
+#include "cli/common.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -92,10 +94,17 @@ std::string name_of(const CLI::Option& option) {
   return name;
 }
 
-std::string options(const CLI::App& command, bool positional) {
+enum class Kind { Positional, Own, Common };
+
+Kind kind_of(const CLI::Option& option) {
+  if (option.get_positional()) return Kind::Positional;
+  return option.get_group() == kCommonOptions ? Kind::Common : Kind::Own;
+}
+
+std::string options(const CLI::App& command, Kind kind) {
   std::string out;
   for (const CLI::Option* option : command.get_options()) {
-    if (option->get_positional() != positional || option->get_group().empty()) continue;
+    if (kind_of(*option) != kind || option->get_group().empty()) continue;
     std::string text = option->get_description();
     if (!option->get_default_str().empty() && option->get_items_expected_max() > 0)
       text += " [" + option->get_default_str() + "]";
@@ -116,8 +125,10 @@ std::string help(const CLI::App& app) {
       if (option->get_positional())
         usage += (option->get_required() ? " " : " [") + name_of(*option) + (option->get_required() ? "" : "]");
     out += "\nUsage: " + usage + "\n";
-    if (const std::string arguments = options(app, true); !arguments.empty()) out += "\nArguments:\n" + arguments;
-    return out + "\nOptions:\n" + options(app, false);
+    for (const auto& [kind, heading] :
+         {std::pair(Kind::Positional, "Arguments"), std::pair(Kind::Own, "Options"), std::pair(Kind::Common, kCommonOptions)})
+      if (const std::string listed = options(app, kind); !listed.empty()) out += fmt::format("\n{}:\n{}", heading, listed);
+    return out;
   }
   for (const auto& [group, names] : groups()) {
     std::string commands;
