@@ -66,6 +66,20 @@ TEST_F(Sources, WrappersAreTakenOffInAnyOrderAndPlace) {
   }
 }
 
+TEST_F(Sources, AHeadBesideAWrappedBackboneStaysWhereItIs) {
+  const auto plain = file("plain", {two("l.weight", 0, 0), two("l.bias", 0, 0), two("head.weight", 0, 0)});
+  const auto mixed = file("mixed", {two("model.l.weight", 2, 4), two("model.l.bias", 6, 8), two("head.weight", 2, 2)});
+  for (const auto& [base, other, prefix] : {std::tuple(plain, mixed, ""), std::tuple(mixed, plain, "model.")}) {
+    const auto out = edited("b + 0.5*(x - b)", {{"b", base}, {"x", other}});
+    EXPECT_EQ(out->manifest().tensors.size(), 3U) << prefix;
+    EXPECT_THAT(values_of(*out, prefix + std::string("l.weight")), ElementsAre(1, 2));
+    EXPECT_THAT(values_of(*out, "head.weight"), ElementsAre(1, 1));
+  }
+  // A prefix that leaves some of the others unexplained is none.
+  const auto stray = file("stray", {two("model.l.weight", 2, 4), two("model.m.bias", 6, 8), two("head.weight", 2, 2)});
+  EXPECT_THAT(error_of("p + s", {{"p", plain}, {"s", stray}}), HasSubstr("--allow-missing"));
+}
+
 TEST_F(Sources, AHeadlessModelIsFoundInAModelWithAHead) {
   const auto with = file("with", {two("model.a.weight", 2, 2), two("model.b.weight", 2, 2), two("lm_head.weight", 1, 1)});
   const auto without = file("without", {two("a.weight", 4, 4), two("b.weight", 4, 4)});

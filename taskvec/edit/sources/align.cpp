@@ -37,6 +37,9 @@ std::string unwrapped(std::string_view name) {
   return out;
 }
 
+/// A base's names without wrappers -> the entries; nothing where two are the same.
+using Canonical = std::unordered_map<std::string, const TensorEntry*>;
+
 /// What a name becomes.
 class Renaming {
  public:
@@ -44,19 +47,18 @@ class Renaming {
   Kind kind = Kind::None;
   std::string prefix;
 
-  std::string operator()(const std::string& name) const {
+  /// @param like  the base's names: one that is among them has its prefix already
+  std::string operator()(const std::string& name, const Canonical& like) const {
     switch (kind) {
       case Kind::None: return name;
       case Kind::Unwrap: return unwrapped(name);
       case Kind::Strip: return name.starts_with(prefix) ? name.substr(prefix.size()) : name;
-      case Kind::Add: return prefix + name;
+      case Kind::Add: return like.contains(name) ? name : prefix + name;
     }
     return name;
   }
 };
 
-/// A base's names without wrappers -> the entries; nothing where two are the same.
-using Canonical = std::unordered_map<std::string, const TensorEntry*>;
 std::optional<Canonical> canonical(const Tensors& tensors) {
   Canonical out;
   for (const TensorEntry& entry : tensors)
@@ -69,7 +71,7 @@ int64_t agreement(const Tensors& tensors, const Canonical& like, const Renaming&
   std::unordered_set<std::string> seen;
   int64_t agree = 0;
   for (const TensorEntry& entry : tensors) {
-    const std::string name = unwrapped(renaming(entry.name));
+    const std::string name = unwrapped(renaming(entry.name, like));
     if (!seen.insert(name).second) return -1;
     const auto found = like.find(name);
     agree += found != like.end() && found->second->info.shape == entry.info.shape ? 1 : 0;
@@ -77,13 +79,16 @@ int64_t agreement(const Tensors& tensors, const Canonical& like, const Renaming&
   return agree;
 }
 
-/// Prefixes by which a name of one list may differ from one of the other: those that make the longest name of `shorter` one of
-/// `longer`.
+/// Prefixes by which a name of one list may differ from one of the other: those that make the longest name of `shorter` that
+/// `longer` lacks one of `longer`.
 std::vector<std::string> prefixes(const Tensors& shorter, const Tensors& longer) {
   constexpr size_t kMost = 16;
   std::string name;
+  std::unordered_set<std::string> there;
+  for (const TensorEntry& entry : longer) there.insert(unwrapped(entry.name));
   for (const TensorEntry& entry : shorter)
-    if (const std::string candidate = unwrapped(entry.name); candidate.size() > name.size()) name = candidate;
+    if (const std::string candidate = unwrapped(entry.name); candidate.size() > name.size() && !there.contains(candidate))
+      name = candidate;
   std::vector<std::string> found;
   for (const TensorEntry& entry : longer) {
     const std::string candidate = unwrapped(entry.name);
@@ -93,7 +98,7 @@ std::vector<std::string> prefixes(const Tensors& shorter, const Tensors& longer)
   return found;
 }
 
-/// The prefix that makes names agree where none did.
+/// The prefix that makes most names agree.
 Renaming find_prefix(const Tensors& tensors, const Tensors& like_tensors, const Canonical& like) {
   std::vector<Renaming> candidates;
   for (const std::string& prefix : prefixes(like_tensors, tensors)) candidates.push_back({Renaming::Kind::Strip, prefix});
@@ -142,16 +147,24 @@ Aligned align_names(std::shared_ptr<const Checkpoint> checkpoint, const Checkpoi
 
   Renaming prefix;
   int64_t agree = agreement(tensors, *base, {Renaming::Kind::Unwrap, ""});
-  if (agree <= 0 && now == 0) {
-    prefix = find_prefix(tensors, like_tensors, *base);
-    if (prefix.kind == Renaming::Kind::None) return {std::move(checkpoint), {}};
-    agree = 1;
+  if (agree < static_cast<int64_t>(tensors.size())) {
+    const Renaming found = find_prefix(tensors, like_tensors, *base);
+    const bool none = agree <= 0 && now == 0;
+    if (none && found.kind == Renaming::Kind::None) return {std::move(checkpoint), {}};
+    // Beside names that agree as they are (a head on a wrapped backbone), a prefix has to explain all the others.
+    const auto smaller = static_cast<int64_t>(std::min(tensors.size(), like_tensors.size()));
+    Tensors plain = tensors;
+    for (TensorEntry& entry : plain) entry.name = unwrapped(entry.name);
+    if (found.kind != Renaming::Kind::None && (none || agreement(plain, *base, found) == smaller)) {
+      prefix = found;
+      agree = std::max(agree, now) + 1;
+    }
   }
   if (agree <= now) return {std::move(checkpoint), {}};
 
   std::vector<std::pair<std::string, const TensorEntry*>> renamed;
   for (const TensorEntry& entry : tensors) {
-    const std::string plain = unwrapped(entry.name), name = prefix(plain);
+    const std::string plain = unwrapped(entry.name), name = prefix(plain, *base);
     const auto found = base->find(name);
     // Under exactly the base's name where it has one.
     renamed.emplace_back(found != base->end() ? found->second->name : name, &entry);
