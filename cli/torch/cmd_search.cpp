@@ -235,10 +235,27 @@ void run_solve(const Arguments& arguments, eval::EditedClip& model, eval::Edited
   if (arguments.write.empty()) print("\nnext: {}\n", next_command(arguments, model.coefficients(), solution.coefficients));
 }
 
+/// Before the first image is looked at: a search is not to end in an output that cannot be written.
+void check_write(const Arguments& arguments) {
+  namespace fs = std::filesystem;
+  const fs::path output = arguments.write;
+  std::error_code error;
+  if (formats::output_of(output) == formats::Output::Npy)
+    fail(ErrorCode::InvalidArgument, "--write {}: a .npy file holds one array; write a folder, .safetensors, .gguf or .npz",
+         arguments.write);
+  if (output.has_parent_path() && !fs::is_directory(output.parent_path(), error))
+    fail(ErrorCode::Io, "--write {}: there is no folder {}; make it first (mkdir -p)", arguments.write,
+         output.parent_path().string());
+  if (!arguments.output.empty() && fs::weakly_canonical(output, error) == fs::weakly_canonical(arguments.output, error))
+    fail(ErrorCode::InvalidArgument, "--write {}: -o keeps the search's own files there; give the model a folder of its own",
+         arguments.write);
+  check_output(arguments.write, arguments.force, open_sources(arguments.sources));
+}
+
 void run_search(const Arguments& arguments) {
+  if (!arguments.write.empty()) check_write(arguments);
   search::SearchOptions options = search_options(arguments);
   const auto tasks = search_tasks(arguments, options);
-  if (!arguments.write.empty()) check_output(arguments.write, arguments.force, open_sources(arguments.sources));
   eval::EditedClip model =
       open_model(arguments.expression, arguments.sources, arguments.coefficients, arguments.device, arguments.bring);
   const std::string base = base_of(arguments, model);

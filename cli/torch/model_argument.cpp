@@ -99,7 +99,8 @@ Meaning choose_mode(eval::Evaluator& evaluator, const eval::EditedClip& model, c
                     const std::string& origin) {
   for (const auto& line : model.layout().notes) note("{}", line);
   for (const auto& line : model.layout().warnings) warn("{}", line);
-  auto found = eval::linear_origin(model, eval::parse_mode(mode), origin);
+  auto found =
+      eval::linear_origin(model, eval::parse_mode(mode), origin.empty() ? std::filesystem::path() : formats::find_model(origin));
   const bridge::Precision precision = evaluator.options().precision;
   if (!found) return {"standard", "", precision};
   evaluator.linearise(std::move(found->params));

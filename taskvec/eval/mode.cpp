@@ -74,7 +74,7 @@ CheckpointPointer find_origin(const edit::Plan& plan, const Wanted& wanted, cons
     if (checkpoint->fingerprint() == wanted.fingerprint) return checkpoint;
   }
   fail(ErrorCode::NotFound,
-       "{} was trained in the tangent space of a model with fingerprint {}, which is neither a source nor where its records "
+       "{} was trained from a model with fingerprint {}, which is neither a source nor where its records "
        "say{}; "
        "give it with --origin",
        wanted.source->path().string(), wanted.fingerprint, recorded.empty() ? "" : " (" + recorded.string() + ")");
@@ -95,8 +95,14 @@ std::optional<Origin> linear_origin(const EditedClip& model, Mode mode, const st
   if (mode == Mode::Auto) edit::tangent_origin(plan.sources, plan.source_names, edit::Mode::Auto);  // says where they do not fit
   const auto wanted = wanted_origin(plan);
   if (!wanted && mode == Mode::Auto && given.empty()) return std::nullopt;
-  const CheckpointPointer origin =
-      wanted ? find_origin(plan, *wanted, given) : (given.empty() ? plan.sources.at(plan.base) : formats::open(given));
+  CheckpointPointer origin = plan.sources.at(plan.base);
+  if (wanted) {
+    origin = find_origin(plan, *wanted, given);
+  } else if (!given.empty()) {
+    origin = formats::open(given);
+  } else if (const std::string from = metadata(*origin, "taskvec.finetuned_from"); plan.sources.size() == 1 && !from.empty()) {
+    origin = find_origin(plan, {origin, from}, given);  // linearised at itself a model would be the network
+  }
   bridge::Params params = bridge::load(*origin);
   model.network().params().check(params, origin->path().string());
   if (!model.device().is_cpu())

@@ -268,7 +268,8 @@ void train(const Job& job) {
   const auto stop_when_asked = [&] {
     if (interrupt_signal() == 0) return;
     if (step > 0) job.run.snapshot(step, with_state(moves.leaves(), optimiser));
-    throw Interrupted(interrupt_signal(), fmt::format(" at step {} of {}; the same command goes on from there", step, o.steps));
+    throw Interrupted(interrupt_signal(), fmt::format(" at step {} of {}; the same command{} goes on from there", step, o.steps,
+                                                      o.force ? " without --force" : ""));
   };
   const HoldInterrupts whole_steps;
   while (step < o.steps) {

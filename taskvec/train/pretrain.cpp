@@ -124,7 +124,8 @@ void train(const Job& job, const bridge::Params& params, const std::map<std::str
   while (step < o.steps) {
     if (const int signal = interrupt_signal(); signal != 0) {
       if (step > 0) job.run.snapshot(step, with_state(params, optimiser));
-      throw Interrupted(signal, fmt::format(" at step {} of {}; the same command goes on from there", step, o.steps));
+      throw Interrupted(signal, fmt::format(" at step {} of {}; the same command{} goes on from there", step, o.steps,
+                                            o.force ? " without --force" : ""));
     }
     Gradients result = gradients(job, params, order.indices(step), step);
     const double rate = cosine_schedule(o.learning_rate, step, o.steps, o.warmup);

@@ -52,7 +52,8 @@ TEST_F(Keep, AFinishedRunStaysUntilTheNewOneIsWhole) {
   // Stopped on the way: the old model stands, the new run goes on where it was.
   const Outcome killed = stopped(SIGINT, "ft/next/metrics.jsonl", "-o ft --steps 100000 --force -q");
   EXPECT_EQ(killed.status, 130);
-  EXPECT_THAT(killed.output, AllOf(HasSubstr("stopped at step "), HasSubstr("the same command goes on from there")));
+  EXPECT_THAT(killed.output,
+              AllOf(HasSubstr("stopped at step "), HasSubstr("the same command without --force goes on from there")));
   EXPECT_EQ(fingerprint("ft"), old);
   EXPECT_EQ(shell("ls ft/next/resume.safetensors").status, 0);
   // Anew, and this time to the end: now it has taken the place.

@@ -69,6 +69,32 @@ TEST_F(Searches, BaseIsOneModelWhateverTheOrder) {
   EXPECT_THAT(search("-s pt=pocket-clip -s ft=ft", constraint + " --base ft").output, HasSubstr("base is the source 'ft'"));
 }
 
+TEST_F(Searches, SeeBeforeTheyBeginThatTheModelCannotBeWritten) {
+  const std::string sources = "-s pt=pocket-clip -s ft=ft";
+  for (const auto& [output, why] :
+       {std::pair("m.pt", ".pt"), std::pair("m.npy", "one array"), std::pair("no/sub/m", "there is no folder no/sub"),
+        std::pair("s -o s", "a folder of its own")}) {
+    const Outcome refused = search(sources, std::string("--write ") + output);
+    EXPECT_NE(refused.status, 0) << output;
+    EXPECT_THAT(refused.output, AllOf(HasSubstr(why), Not(HasSubstr("searching 3 points")))) << output;
+  }
+  EXPECT_EQ(shell("ls -d s 2>/dev/null").output, "");
+}
+
+TEST_F(Searches, AFineTunedModelIsLinearisedAtItsOrigin) {
+  const std::string common = " -t doodles.yaml --mode posthoc --json";
+  const auto accuracy = [](const Outcome& outcome) {
+    const size_t at = outcome.output.find("\"accuracy\": ");
+    return at == std::string::npos ? outcome.output : outcome.output.substr(at, outcome.output.find(',', at) - at);
+  };
+  const Outcome alone = run("eval -m ft" + common), sum = run("eval -m 'pt + (ft - pt)' -s pt=pocket-clip -s ft=ft" + common),
+                named = run("eval -m ft --origin pocket-clip" + common);
+  EXPECT_EQ(alone.status, 0) << alone.output;
+  EXPECT_THAT(alone.output, HasSubstr("pocket-clip"));
+  EXPECT_EQ(accuracy(alone), accuracy(sum));
+  EXPECT_EQ(accuracy(alone), accuracy(named));
+}
+
 // What a message tells people to give, the command that printed it takes.
 TEST_F(Searches, TakeTheOptionsThatTheirMessagesName) {
   std::ofstream(folder_ / "add.py")
