@@ -33,8 +33,8 @@ void run_apply(const Arguments& arguments) {
     return;
   }
   print_warnings(summary, /*saturated=*/false);
-  print("{}: {} tensors, {} in {}\n", arguments.output, summary.tensors, format_bytes(static_cast<double>(summary.bytes_written)),
-        format_seconds(summary.seconds));
+  print("{}: {}, {} in {}\n", arguments.output, format_count(summary.tensors, "tensor"),
+        format_bytes(static_cast<double>(summary.bytes_written)), format_seconds(summary.seconds));
   if (!fingerprint.empty()) print("fingerprint {}, equal to the recorded one\n", fingerprint);
 }
 

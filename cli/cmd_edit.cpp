@@ -36,6 +36,7 @@ void run_edit(Arguments& arguments) {
   const auto sources = open_sources(arguments.sources, expression, arguments.bring);
   const auto plan = edit::plan(expression, sources, options);
   for (const auto& line : plan.notes) note("{}", line);
+  if (!arguments.output.empty()) check_output(arguments.output, arguments.force, sources);
   if (arguments.dry_run) {
     if (arguments.json) {
       print_result("edit", {{"plan", edit::describe(plan)}, {"warnings", plan.warnings}});
@@ -46,7 +47,6 @@ void run_edit(Arguments& arguments) {
   }
   if (arguments.output.empty())
     fail(ErrorCode::InvalidArgument, "give the output with -o PATH, or look at the plan with --dry-run");
-  check_output(arguments.output, arguments.force, sources);
   for (const auto& warning : plan.warnings) warn("{}", warning);
   if (!arguments.as_lora) note_left_behind(*plan.sources[plan.base], formats::output_of(arguments.output));
   print_summary("edit", arguments.as_lora ? edit::write_as_lora(plan, arguments.output) : edit::run(plan, arguments.output),

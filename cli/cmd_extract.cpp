@@ -36,10 +36,10 @@ void print_text(const Arguments& arguments, const edit::ExtractSummary& summary)
   const bool lossless = arguments.options.kind == formats::DeltaKind::Lossless;
   const double share =
       summary.dense_bytes == 0 ? 0 : 100.0 * static_cast<double>(summary.bytes) / static_cast<double>(summary.dense_bytes);
-  print("{}: {}, {} tensors, {}: {:.3g} % of the {} of {}; relative error {:.3g}; {}\n", arguments.output,
-        formats::name(arguments.options.kind), summary.tensors, format_bytes(static_cast<double>(summary.bytes)), share,
-        format_bytes(static_cast<double>(summary.dense_bytes)), lossless ? "the checkpoint" : "a dense F32 one",
-        summary.relative_error, format_seconds(summary.seconds));
+  print("{}: {}, {}, {}: {:.3g} % of the {} of {}; relative error {:.3g}; {}\n", arguments.output,
+        formats::name(arguments.options.kind), format_count(summary.tensors, "tensor"),
+        format_bytes(static_cast<double>(summary.bytes)), share, format_bytes(static_cast<double>(summary.dense_bytes)),
+        lossless ? "the checkpoint" : "a dense F32 one", summary.relative_error, format_seconds(summary.seconds));
   if (summary.whole > 0)
     print("{} tensors have no counterpart of their dtype and shape in the base: stored whole\n", summary.whole);
 }

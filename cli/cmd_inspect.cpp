@@ -38,10 +38,15 @@ void print_text(const formats::Checkpoint& checkpoint) {
     ++dtypes[name(tensor.info.dtype)];
     parameters += tensor.info.numel();
   }
-  print("\n{}: {}, {} tensors, {} elements, {}\n", checkpoint.path().string(), manifest.format, manifest.tensors.size(),
-        parameters, format_bytes(static_cast<double>(manifest.nbytes())));
-  for (const auto& [dtype, count] : dtypes) print("  {} tensors of {}\n", count, dtype);
-  for (const auto& [key, value] : manifest.metadata) print("  {}: {}\n", key, value);
+  print("\n{}: {}, {}, {} elements, {}\n", checkpoint.path().string(), manifest.format,
+        format_count(static_cast<int64_t>(manifest.tensors.size()), "tensor"), parameters,
+        format_bytes(static_cast<double>(manifest.nbytes())));
+  for (const auto& [dtype, count] : dtypes) print("  {} of {}\n", format_count(count, "tensor"), dtype);
+  constexpr size_t kShown = 400;  // a recipe with some sources; --json has it all
+  for (const auto& [key, value] : manifest.metadata)
+    print("  {}: {}\n", key,
+          value.size() <= kShown ? value
+                                 : fmt::format("{}... ({} bytes; --json shows all)", value.substr(0, kShown), value.size()));
 }
 
 }  // namespace

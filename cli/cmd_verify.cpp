@@ -42,11 +42,11 @@ void print_json(const std::string& path, const formats::Verification& found) {
 
 void print_text(const std::string& path, const formats::Verification& found) {
   for (const auto& problem : found.problems) print("problem: {}\n", problem);
-  print("{}: {}\n", path, found.ok() ? "ok" : fmt::format("{} problems", found.problems.size()));
+  print("{}: {}\n", path, found.ok() ? "ok" : format_count(static_cast<int64_t>(found.problems.size()), "problem"));
   if (found.format.empty()) return;
-  print("  {}, {} files, {} tensors, {}\n", found.format, found.files.size(), found.tensors.size(),
-        format_bytes(static_cast<double>(found.nbytes())));
-  for (const auto& [dtype, count] : count_dtypes(found)) print("  {} tensors of {}\n", count, dtype);
+  print("  {}, {}, {}, {}\n", found.format, format_count(static_cast<int64_t>(found.files.size()), "file"),
+        format_count(static_cast<int64_t>(found.tensors.size()), "tensor"), format_bytes(static_cast<double>(found.nbytes())));
+  for (const auto& [dtype, count] : count_dtypes(found)) print("  {} of {}\n", format_count(count, "tensor"), dtype);
   for (const auto& file : found.unread) print("  not read, as it is no part of this checkpoint: {}\n", file);
   if (!found.fingerprint.empty()) print("  fingerprint {}\n", found.fingerprint);
 }

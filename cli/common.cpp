@@ -71,6 +71,9 @@ void add_common_options(CLI::App& app) {
         "threads to use (default: all cores)");
     for (const char* shared : {"--device", "--precision", "--threads", "--force", "--json", "--quiet", "--help"})
       if (CLI::Option* option = command->get_option_no_throw(shared)) option->group(kCommonOptions);
+    // One value each time: `-s base=PATH EXPR` is not to take the expression for a source.
+    for (CLI::Option* option : command->get_options())
+      if (!option->get_positional() && option->get_items_expected_max() > 1) option->allow_extra_args(false);
   }
 }
 
@@ -144,7 +147,7 @@ edit::CoefficientValues parse_coefficients(const std::vector<std::string>& texts
     const char* end = number.data() + number.size();
     if (const auto [stop, error] = std::from_chars(number.data(), end, value); error != std::errc{} || stop != end)
       fail(ErrorCode::InvalidArgument, "--set {}: '{}' is not a number", text, number);
-    values[name] = value;
+    if (!values.emplace(name, value).second) fail(ErrorCode::InvalidArgument, "--set {}: ${} is set twice", text, name);
   }
   return values;
 }
@@ -200,7 +203,7 @@ void print_summary(std::string_view command, const edit::Summary& summary, const
                                                  {"non_finite", summary.non_finite},
                                                  {"overflows", overflows_json(summary)}});
   } else {
-    print("{}: {} tensors, {} in {} ({}/s read and written)\n", output, summary.tensors,
+    print("{}: {}, {} in {} ({}/s read and written)\n", output, format_count(summary.tensors, "tensor"),
           format_bytes(static_cast<double>(summary.bytes_written)), format_seconds(summary.seconds), format_bytes(rate));
   }
 }

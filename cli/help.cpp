@@ -1,6 +1,7 @@
 #include "cli/help.h"
 
 #include "cli/common.h"
+#include "taskvec/core/console.h"
 
 #include <fmt/format.h>
 
@@ -11,7 +12,13 @@
 namespace taskvec::cli {
 namespace {
 
-constexpr size_t kWidth = 96, kTextColumn = 28;
+constexpr size_t kTextColumn = 28;
+
+/// Columns of a line: at most 96, which are read well; a terminal may have fewer.
+size_t width() {
+  constexpr int kMost = 96, kLeast = 60;
+  return static_cast<size_t>(std::clamp(output_width(), kLeast, kMost));
+}
 
 struct Group {
   std::string_view name;
@@ -29,14 +36,14 @@ const std::vector<Group>& groups() {
   return all;
 }
 
-/// `text` in lines that end before kWidth, all but the first indented.
+/// `text` in lines that end before width(), all but the first indented.
 std::string wrapped(std::string_view text, size_t column, size_t indent) {
   std::string out;
   size_t at = column;
   while (!text.empty()) {
     const size_t end = std::min(text.find_first_of(" \n"), text.size());
     const std::string_view word = text.substr(0, end);
-    if (at > indent && at + 1 + word.size() > kWidth) {
+    if (at > indent && at + 1 + word.size() > width()) {
       out += "\n" + std::string(indent, ' ');
       at = indent;
     } else if (at > indent) {

@@ -97,6 +97,9 @@ ordered_json to_json(const analysis::Disentanglement& map) {
 void run_disentangle(Arguments& arguments) {
   const auto tasks = load_tasks(arguments.tasks);
   if (tasks.size() != 2) fail(ErrorCode::InvalidArgument, "a map is of two tasks: -t FIRST -t SECOND, got {}", tasks.size());
+  if (arguments.grid.find('=') != std::string::npos)
+    fail(ErrorCode::InvalidArgument, "--grid {}: both vectors have the same values, without a name: --grid {}", arguments.grid,
+         arguments.grid.substr(arguments.grid.find('=') + 1));
   const std::vector<double> grid = search::parse_axis("a=" + arguments.grid).values;
   if (grid.size() > 40) fail(ErrorCode::InvalidArgument, "--grid {}: {} values a side; at most 40", arguments.grid, grid.size());
   const data::Split split = parse_split(arguments.split);
@@ -111,8 +114,9 @@ void run_disentangle(Arguments& arguments) {
   for (const std::string& mode : arguments.modes) folder.files.insert(folder.files.end(), {mode + ".png", mode + ".svg"});
   if (!arguments.output.empty()) folder.claim(arguments.force);
 
-  ordered_json all{
-      {"tasks", {tasks[0].name, tasks[1].name}}, {"split", arguments.split}, {"distance", arguments.distance}, {"grid", grid}};
+  ordered_json all{{"tasks", {tasks[0].name, tasks[1].name}}, {"split", arguments.split},
+                   {"limit", arguments.options.limit},        {"precision", bridge::name(arguments.options.precision)},
+                   {"distance", arguments.distance},          {"grid", grid}};
   report::Table table({"mode", "mean over the grid", "mean in [0, 1]²"});
   for (const std::string& mode : arguments.modes) {
     eval::Evaluator evaluator(model.network(), model.folder(), arguments.options);
@@ -133,6 +137,8 @@ void run_disentangle(Arguments& arguments) {
     print_result("disentangle", all);
   } else {
     table.print();
+    print("on {} images of each {} split\n",
+          arguments.options.limit == 0 ? "all" : fmt::format("at most {}", arguments.options.limit), arguments.split);
   }
 }
 

@@ -62,15 +62,23 @@ std::string prediction_lines(const eval::TaskResult& result) {
   return lines;
 }
 
-/// Whether a file is what --predictions writes, by its first line.
+/// Whether every line of a file is one that --predictions writes.
 bool holds_predictions(const std::filesystem::path& file) {
-  constexpr std::streamsize kLongest = 1 << 14;
-  std::string line(kLongest, '\0');
+  constexpr size_t kLongest = 1 << 14;
   std::ifstream stream(file, std::ios::binary);
-  stream.read(line.data(), kLongest);
-  line.resize(std::min(static_cast<size_t>(stream.gcount()), line.find('\n')));
-  return line.starts_with("{\"label\":") && line.find(",\"prediction\":") != std::string::npos &&
-         line.find(",\"task\":\"") != std::string::npos;
+  std::string line;
+  bool any = false;
+  for (char c = 0; stream.get(c); any = true) {
+    if (c != '\n') {
+      if (line.push_back(c); line.size() > kLongest) return false;
+      continue;
+    }
+    if (!line.starts_with("{\"label\":") || line.find(",\"prediction\":") == std::string::npos ||
+        line.find(",\"task\":\"") == std::string::npos || !line.ends_with("}"))
+      return false;
+    line.clear();
+  }
+  return any && line.empty();
 }
 
 /// @throws Error{InvalidArgument} where predictions would replace what they did not write, or lie among a model's files

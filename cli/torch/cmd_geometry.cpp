@@ -115,6 +115,8 @@ ordered_json compare(const Arguments& arguments, const models::ClipModel& base, 
   if (!arguments.json) {
     print("\n");
     table.print();
+    print("on {} images of each {} split\n", options.limit == 0 ? "all" : fmt::format("at most {}", options.limit),
+          arguments.split);
   }
   return json;
 }
@@ -147,7 +149,12 @@ void run_geometry(const Arguments& arguments) {
     print_vectors(whole);
     print_layers(layers);
   }
-  if (!tasks.empty()) json["modes"] = compare(arguments, base, vectors, tasks);
+  if (!tasks.empty()) {
+    json["split"] = arguments.split;
+    json["limit"] = arguments.options.limit;
+    json["precision"] = bridge::name(arguments.options.precision);
+    json["modes"] = compare(arguments, base, vectors, tasks);
+  }
   if (arguments.json) print_result("geometry", json);
 }
 

@@ -164,6 +164,8 @@ void run_ntk(const Arguments& arguments) {
     print_result("ntk", json);
   } else {
     table.print();
+    print("on {} images of the {} splits, half of them known and half asked in kernel regression\n", gram.size(0),
+          arguments.split);
   }
 }
 

@@ -45,14 +45,26 @@ search::SearchOptions search_options(const Arguments& arguments) {
   }
   if (arguments.axes.empty())
     fail(ErrorCode::InvalidArgument, "say where to search: --grid a=0:1:0.05, or --solve in the tangent space");
-  if (arguments.maximize.empty() == arguments.minimize.empty()) {
+  if (!arguments.maximize.empty() && !arguments.minimize.empty())
+    fail(ErrorCode::InvalidArgument,
+         "--maximize and --minimize are two goals, and a search has one; make the other a constraint: --subject-to '{} >= "
+         "0.95*base'",
+         arguments.maximize);
+  if (arguments.maximize.empty() && arguments.minimize.empty())
     fail(ErrorCode::InvalidArgument, "say what to search for: --maximize METRIC or --minimize METRIC, e.g. --maximize mnist");
-  }
   search::SearchOptions options;
   for (const std::string& text : arguments.axes) options.axes.push_back(search::parse_axis(text));
   const bool maximize = !arguments.maximize.empty();
   options.goal = search::parse_goal(maximize ? arguments.maximize : arguments.minimize, maximize);
-  for (const std::string& text : arguments.constraints) options.constraints.push_back(search::parse_constraint(text));
+  for (const std::string& text : arguments.constraints) {
+    options.constraints.push_back(search::parse_constraint(text));
+    const search::Constraint& made = options.constraints.back();
+    if (made.relative || (made.number >= 0 && made.number <= 1)) continue;
+    fail(ErrorCode::InvalidArgument, "--subject-to '{}': accuracies are shares from 0 to 1{}", text,
+         made.number > 1 && made.number <= 100
+             ? fmt::format("; write {} {} {}", made.metric, made.at_least ? ">=" : "<=", made.number / 100)
+             : "");
+  }
   if (!arguments.output.empty()) {
     result_folder(arguments).claim(/*force=*/true);  // a search that was stopped, or is asked more, goes on there
     options.log = std::filesystem::path(arguments.output) / "trials.jsonl";
@@ -127,10 +139,22 @@ void write_model(const Arguments& arguments, const std::vector<std::string>& nam
   if (!arguments.json) print("{}: {} tensors, written at these coefficients\n", arguments.write, summary.tensors);
 }
 
+/// A file of ordinary weights does not say how they were searched.
+void note_meaning(const Arguments& arguments, const Meaning& meaning) {
+  if (arguments.write.empty() || arguments.mode != "posthoc") return;
+  warn(
+      "{} scores so as a network linearised at {} (taskvec eval -m {} --mode posthoc --origin {}); as an ordinary network it "
+      "scores otherwise",
+      arguments.write, meaning.origin, quoted(arguments.write), quoted(meaning.origin));
+}
+
 void draw_curve(const Arguments& arguments, const search::SearchOptions& options, const search::SearchResult& result,
                 const std::vector<data::Task>& tasks, const search::Metrics& reference) {
   constexpr size_t kMostTasks = 8;
-  if (options.axes.size() != 1 || tasks.size() > kMostTasks) return;
+  if (options.axes.size() != 1 || tasks.size() > kMostTasks) {
+    note("no curve is drawn: it is one of one coefficient and at most {} tasks", kMostTasks);
+    return;
+  }
   report::LinePlot plot;
   plot.title = options.goal.text();
   plot.x_label = options.axes[0].name;
@@ -155,7 +179,7 @@ void print_trials(const search::SearchOptions& options, const search::SearchResu
   for (const search::Axis& axis : options.axes) head.push_back(axis.name);
   for (const data::Task& task : tasks) head.push_back(task.name);
   if (!options.constraints.empty()) head.emplace_back("allowed");
-  report::Table table(head);
+  report::Table table(head, {}, options.axes.size());
   for (size_t i = 0; i < result.trials.size(); ++i) {
     const search::Trial& trial = result.trials[i];
     std::vector<std::string> cells;
@@ -167,8 +191,8 @@ void print_trials(const search::SearchOptions& options, const search::SearchResu
   table.print();
 }
 
-ordered_json to_json(const search::SearchOptions& options, const search::SearchResult& result, const search::Metrics& reference,
-                     const eval::Results& test, const eval::Results& test_reference) {
+ordered_json to_json(const Arguments& arguments, const search::SearchOptions& options, const search::SearchResult& result,
+                     const search::Metrics& reference, const eval::Results& test, const eval::Results& test_reference) {
   const auto trial_json = [&](const search::Trial& trial) {
     ordered_json json;
     for (size_t a = 0; a < options.axes.size(); ++a) json["coefficients"][options.axes[a].name] = trial.coefficients[a];
@@ -177,6 +201,13 @@ ordered_json to_json(const search::SearchOptions& options, const search::SearchR
     return json;
   };
   ordered_json json;
+  json["expression"] = arguments.expression;
+  std::map<std::string, std::string> sources;
+  for (const std::string& source : arguments.sources)
+    sources[source.substr(0, source.find('='))] = source.substr(source.find('=') + 1);
+  json["sources"] = sources;
+  json["limit"] = arguments.options.limit;
+  for (const search::Axis& axis : options.axes) json["grid"][axis.name] = axis.values;
   json["goal"] = options.goal.text();
   for (const search::Constraint& constraint : options.constraints) json["constraints"].push_back(constraint.text);
   json["feasible"] = result.best.has_value();
@@ -209,7 +240,10 @@ void run_solve(const Arguments& arguments, eval::EditedClip& model, eval::Edited
   const eval::ConvexSolution solution = eval::solve_coefficients(*sweep);
   const auto test = eval::evaluate_all(evaluator, model.apply(solution.coefficients), tasks, data::Split::Test);
   const auto test_reference = eval::evaluate_all(evaluator, reference.apply(), tasks, data::Split::Test);
-  if (!arguments.write.empty()) write_model(arguments, model.coefficients(), solution.coefficients);
+  if (!arguments.write.empty()) {
+    write_model(arguments, model.coefficients(), solution.coefficients);
+    note_meaning(arguments, meaning);
+  }
   if (arguments.json) {
     ordered_json json;
     for (size_t k = 0; k < solution.coefficients.size(); ++k)
@@ -232,6 +266,7 @@ void run_solve(const Arguments& arguments, eval::EditedClip& model, eval::Edited
   print("\nloss on val {:.4f}, {:.4f} with all at 0; at most {:.1e} above the least\n\n", solution.loss, solution.loss_at_zero,
         solution.gap);
   print_test(tasks, test_reference, test);
+  print("on the test split, evaluated {}\n", meaning.text());
   if (arguments.write.empty()) print("\nnext: {}\n", next_command(arguments, model.coefficients(), solution.coefficients));
 }
 
@@ -297,7 +332,7 @@ void run_search(const Arguments& arguments) {
     test = eval::evaluate_all(evaluator, model.apply(values), tasks, data::Split::Test);
     test_reference = eval::evaluate_all(evaluator, reference.apply(), tasks, data::Split::Test);
   }
-  const auto json = to_json(options, result, found.reference, test, test_reference);
+  const auto json = to_json(arguments, options, result, found.reference, test, test_reference);
   auto about = meaning.about("val");
   about["base"] = base;
   if (!arguments.output.empty()) {
@@ -306,7 +341,10 @@ void run_search(const Arguments& arguments) {
     result_folder(arguments).write(record);
     draw_curve(arguments, options, result, tasks, found.reference);
   }
-  if (result.best && !arguments.write.empty()) write_model(arguments, model.coefficients(), values);
+  if (result.best && !arguments.write.empty()) {
+    write_model(arguments, model.coefficients(), values);
+    note_meaning(arguments, meaning);
+  }
   if (arguments.json) {
     print_result("search", json, about);
   } else {

@@ -72,11 +72,12 @@ void run_tasks(const Arguments& arguments) {
   }
   if (arguments.json) {
     print_result("tasks", all);
-    return;
+  } else {
+    table.print();
+    for (const std::string& line : missing) print("{}\n", line);
+    for (const std::string& line : checked) print("{}\n", line);
   }
-  table.print();
-  for (const std::string& line : missing) print("{}\n", line);
-  for (const std::string& line : checked) print("{}\n", line);
+  if (!arguments.tasks.empty() && !missing.empty()) throw Differs{};
 }
 
 }  // namespace
@@ -85,7 +86,8 @@ void add_tasks_command(CLI::App& app) {
   auto* command = app.add_subcommand("tasks",
                                      "List the tasks, and what is missing on this machine\n\n"
                                      "  taskvec tasks\n"
-                                     "  taskvec tasks my-task.yaml     checks a task file of your own, with all its images\n");
+                                     "  taskvec tasks my-task.yaml     checks a task file of your own, with all its images\n\n"
+                                     "Exit code 1: the data of a task that was named are not here.\n");
   auto arguments = std::make_shared<Arguments>();
   command->add_option("task", arguments->tasks, "built-in names or .yaml files; default: everything built in");
   command

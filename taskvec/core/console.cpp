@@ -4,8 +4,10 @@
 #include "taskvec/core/printable.h"
 
 #include <fcntl.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <csignal>
@@ -38,6 +40,13 @@ void open_console() {
 
 void set_quiet(bool value) { quiet = value; }
 bool is_quiet() { return quiet; }
+
+int output_width() {
+  constexpr int kUnlimited = 1 << 20, kLeast = 40;
+  if (::isatty(STDOUT_FILENO) != 1) return kUnlimited;
+  winsize size{};
+  return ::ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? std::max<int>(size.ws_col, kLeast) : 80;
+}
 
 void write_output(std::string_view text) {
   if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size()) fail_output();

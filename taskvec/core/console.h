@@ -19,6 +19,9 @@ void open_console();
 void set_quiet(bool quiet);
 bool is_quiet();
 
+/// Columns that stdout has: the terminal's, or very many where it is none.
+int output_width();
+
 /// To stdout as it is. @throws Error{Io} when that can't be written
 void write_output(std::string_view text);
 /// What is still buffered. @throws Error{Io} when anything that was written to stdout did not arrive

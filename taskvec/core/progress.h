@@ -31,6 +31,8 @@ class Progress {
 
 /// "1.23 GB", "512 B" (powers of 1000).
 std::string format_bytes(double bytes);
+/// "1 file", "3 files", "0 files".
+std::string format_count(int64_t count, std::string_view noun);
 /// "850 ms", "12.3 s", "4 min 05 s".
 std::string format_seconds(double seconds);
 

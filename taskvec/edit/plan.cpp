@@ -31,15 +31,19 @@ Plan plan(const Expr& expr, const Bindings& bindings, const PlanOptions& options
     made.plan.notes.push_back(
         "the result is a point of its sources' tangent space, as its metadata say: evaluate it with taskvec; as an "
         "ordinary network it scores otherwise");
-  for (size_t i = 0; i < weights.size(); ++i) {
+  // Of task vectors alone any sum is one.
+  const bool any_model = std::ranges::any_of(made.plan.sources, [](const auto& source) { return !source->manifest().delta; });
+  for (size_t i = 0; i < weights.size() && any_model; ++i) {
     double sum = 0;
     for (size_t s = 0; s < weights[i].size(); ++s)
       if (!made.plan.sources[s]->manifest().delta) sum += weights[i][s];
     const std::string& tensor = made.plan.tensors[made.first_named[i]].name;
     if (std::abs(sum - 1) <= 1e-9) continue;
     if (std::abs(sum) <= 1e-9) {
-      made.plan.warnings.push_back(
-          fmt::format("the coefficients of tensor '{}' sum to 0: the result is a task vector, not a model", tensor));
+      made.plan.warnings.push_back(fmt::format(
+          "the coefficients of tensor '{}' sum to 0: the result is a difference, not a model; `taskvec extract BASE FT` "
+          "writes one that expressions and `apply` know as a task vector",
+          tensor));
     } else {
       made.plan.warnings.push_back(
           fmt::format("the coefficients of tensor '{}' sum to {:.6g}, so that weights are that many times as large; a model and "

@@ -39,6 +39,15 @@ bool is_safetensors(std::span<const std::byte> bytes) {
   return length <= kMaxHeaderBytes;
 }
 
+/// A safetensors file begins with its header's length, which is no text where the header can be read.
+bool is_text(std::span<const std::byte> bytes) {
+  constexpr size_t kLooked = 64;
+  return !bytes.empty() && std::ranges::all_of(bytes.first(std::min(bytes.size(), kLooked)), [](std::byte byte) {
+    const auto c = std::to_integer<unsigned char>(byte);
+    return c == '\t' || c == '\n' || c == '\r' || (c >= 0x20 && c < 0x7f);
+  });
+}
+
 std::shared_ptr<const MappedFile> open_file(const fs::path& path) {
   auto file = MappedFile::open(path);
   check_download(file->path(), file->bytes());
@@ -94,6 +103,7 @@ std::shared_ptr<const Checkpoint> open_as_stored(const fs::path& path) {
          what);
   if (!bytes.empty() && bytes[0] == std::byte{'{'})
     return open_sharded(path, path, sidecars(path.parent_path().empty() ? "." : path.parent_path()));
+  if (is_text(bytes)) fail(ErrorCode::Unsupported, "{} is a text file, not a checkpoint", path.string());
   return open_safetensors(path, std::move(file), {});
 }
 

@@ -1,6 +1,7 @@
 #include "taskvec/report/canvas.h"
 
 #include "taskvec/core/error.h"
+#include "taskvec/report/signature.h"
 #include "taskvec/report/text_width.h"
 
 #include <cairo-svg.h>
@@ -194,6 +195,8 @@ std::string Canvas::png() const {
   play(image.get());
   std::string bytes;
   check(cairo_surface_write_to_png_stream(image.get(), append, &bytes));
+  constexpr size_t kHeaderBytes = 33;  // signature and IHDR
+  bytes.insert(kHeaderBytes, png_signature());
   return bytes;
 }
 
@@ -206,6 +209,7 @@ std::string Canvas::svg() const {
   play(image.get());
   cairo_surface_finish(image.get());
   check(cairo_surface_status(image.get()));
+  text.insert(text.find('\n') + 1, std::string(kSvgSignature) + "\n");
   return text;
 }
 

@@ -4,6 +4,7 @@
 #include "taskvec/core/error.h"
 #include "taskvec/core/files/atomic_file.h"
 #include "taskvec/core/version.h"
+#include "taskvec/report/signature.h"
 
 #include <array>
 
@@ -42,9 +43,8 @@ void ResultFolder::claim(bool force) const {
   if (there && !force)
     fail(ErrorCode::InvalidArgument, "{} holds earlier results ({}); --force replaces them", path.string(), json);
   for (const std::string& name : files)
-    if (!there && fs::exists(fs::symlink_status(path / name, error)))
-      fail(ErrorCode::InvalidArgument, "{} is there, and no {} says that taskvec {} wrote it; choose another -o",
-           (path / name).string(), json, command);
+    if (fs::exists(fs::symlink_status(path / name, error)) && !is_signed(path / name))
+      fail(ErrorCode::InvalidArgument, "{} was not drawn by taskvec; choose another -o", (path / name).string());
 }
 
 nlohmann::ordered_json ResultFolder::write(nlohmann::ordered_json results) const {

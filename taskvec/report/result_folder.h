@@ -15,7 +15,8 @@ struct ResultFolder {
   std::string json;                ///< the file's name, e.g. "disentanglement.json"
   std::vector<std::string> files;  ///< what else is written, by name
 
-  /// Makes the folder. Earlier results of the same command may be replaced, which their JSON file must prove.
+  /// Makes the folder. Earlier results of the same command may be replaced, which they must prove: the JSON file by what it says,
+  /// pictures by their signature.
   /// @param force  replace them without asking
   /// @throws Error{InvalidArgument} saying what is in the way: earlier results, a model, files of that name from elsewhere;
   /// Error{Io}

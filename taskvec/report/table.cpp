@@ -4,7 +4,6 @@
 #include "taskvec/core/error.h"
 #include "taskvec/report/text_width.h"
 
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -34,7 +33,8 @@ std::string joined(const std::vector<std::string>& cells, const std::vector<int>
 
 }  // namespace
 
-Table::Table(std::vector<std::string> head, std::vector<Align> align) : head_(std::move(head)), align_(std::move(align)) {
+Table::Table(std::vector<std::string> head, std::vector<Align> align, size_t leading)
+    : head_(std::move(head)), align_(std::move(align)), leading_(std::min(leading, head_.size())) {
   if (align_.empty()) {
     align_.assign(head_.size(), Align::Right);
     if (!align_.empty()) align_[0] = Align::Left;
@@ -120,29 +120,25 @@ std::string Table::text(int width, bool ansi) const {
   const auto least = [&](size_t column) {
     return align_[column] == Align::Left ? std::min(natural[column], 2 * kNarrowest) : natural[column];
   };
-  // The first column says what a row is: it stands in front of every block.
   std::string out;
-  for (size_t next = 1; next < head_.size() || next == 1;) {
-    std::vector<size_t> columns{0};
-    int used = least(0);
-    for (; next < head_.size() && (columns.size() == 1 || used + kGap + least(next) <= room); ++next) {
+  for (size_t next = leading_; next < head_.size() || next == leading_;) {
+    std::vector<size_t> columns;
+    int used = -kGap;
+    for (size_t column = 0; column < leading_; ++column) {
+      used += kGap + least(column);
+      columns.push_back(column);
+    }
+    for (; next < head_.size() && (columns.size() == leading_ || used + kGap + least(next) <= room); ++next) {
       used += kGap + least(next);
       columns.push_back(next);
     }
     out += (out.empty() ? "" : "\n") + block(columns, room, ansi);
-    if (head_.size() == 1) break;
+    if (head_.size() == leading_) break;
   }
   return out;
 }
 
 void Table::print() const { write_output(text(output_width(), ::isatty(STDOUT_FILENO) == 1)); }
-
-int output_width() {
-  constexpr int kUnlimited = 1 << 20, kLeast = 40;
-  if (::isatty(STDOUT_FILENO) != 1) return kUnlimited;
-  winsize size{};
-  return ::ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? std::max<int>(size.ws_col, kLeast) : 80;
-}
 
 std::string percent(double fraction, int digits) {
   return std::isfinite(fraction) ? fmt::format("{:.{}f} %", 100 * fraction, digits) : "-";

@@ -10,12 +10,13 @@ enum class Align { Left, Right };
 
 /// A text table for people: columns as wide as their cells, two spaces between them, a rule under the head. Where that is wider
 /// than asked, left-aligned columns (words) are shortened with an ellipsis; where that is not enough, the columns are set in
-/// blocks below each other, each behind the first column. Numbers are never cut.
+/// blocks below each other, each behind the leading columns. Numbers are never cut.
 class Table {
  public:
   /// @param align  per column; default: the first column left, the others (numbers) right
   /// @throws Error{InvalidArgument} when `align` has another length than `head`
-  explicit Table(std::vector<std::string> head, std::vector<Align> align = {});
+  /// @param leading  how many columns say what a row is
+  explicit Table(std::vector<std::string> head, std::vector<Align> align = {}, size_t leading = 1);
 
   /// Missing cells are empty. @throws Error{InvalidArgument} when there are more cells than columns.
   Table& row(std::vector<std::string> cells);
@@ -42,10 +43,8 @@ class Table {
   std::vector<std::string> head_;
   std::vector<Align> align_;
   std::vector<Row> rows_;
+  size_t leading_;
 };
-
-/// Columns that stdout has: the terminal's, or very many where it is none.
-int output_width();
 
 /// "81.3 %" for 0.813; "-" for NaN.
 std::string percent(double fraction, int digits = 1);

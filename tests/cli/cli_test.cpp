@@ -55,7 +55,7 @@ TEST_F(CommandLine, ReproduceNamesASourceThatIsAnotherOrGone) {
 }
 
 TEST_F(CommandLine, ConvertThereAndBackKeepsEveryBit) {
-  EXPECT_THAT(run("convert a.safetensors x.gguf").output, HasSubstr("x.gguf: 1 tensors"));
+  EXPECT_THAT(run("convert a.safetensors x.gguf").output, HasSubstr("x.gguf: 1 tensor,"));
   EXPECT_EQ(run("convert x.gguf y.npz").status, 0);
   EXPECT_EQ(run("convert a.safetensors z --to folder").status, 0);
   EXPECT_EQ(run("convert x.gguf back.safetensors").status, 0);
@@ -63,7 +63,7 @@ TEST_F(CommandLine, ConvertThereAndBackKeepsEveryBit) {
   EXPECT_EQ(run("diff -q a.safetensors z").status, 0);
   EXPECT_EQ(run("diff -q a.safetensors back.safetensors").status, 0);
   EXPECT_EQ(run("convert a.safetensors half.gguf --dtype F16").status, 0);
-  EXPECT_THAT(run("inspect half.gguf").output, HasSubstr("1 tensors of F16"));
+  EXPECT_THAT(run("inspect half.gguf").output, HasSubstr("1 tensor of F16"));
   EXPECT_THAT(run("reproduce half.gguf").output, HasSubstr("reproduced, byte for byte"));
 }
 

@@ -159,6 +159,15 @@ def unread_models(w):
     yield "hqq", {"l.W_q": u8, "l.scale": w[:, :2]}, None, "HQQ"
     yield "zero-points", {"l.weight": u8.to(torch.int8), "l.weight_scale": w[:64, :1], "l.weight_zero_point": u8[:, :1].to(torch.int8)}, None, "zero points"
     yield "gptq-3", {"l.qweight": i32, "l.qzeros": i32[:2, :3], "l.scales": torch.rand(2, 32).half()}, {"quant_method": "gptq", "bits": 3}, "packed integers"
+    packed = {"l.qweight": torch.randint(0, 2**31 - 1, (32, 64), dtype=torch.int32), "l.scales": torch.rand(8, 64).half()}
+    gptq = {**packed, "l.qzeros": torch.randint(0, 2**31 - 1, (8, 8), dtype=torch.int32)}  # 4 bits, 256 inputs in 8 groups
+    awq = {**gptq, "l.qweight": torch.randint(0, 2**31 - 1, (256, 8), dtype=torch.int32)}
+    yield "gptq-other-bits", gptq, {"quant_method": "gptq", "bits": 8, "group_size": 32}, "packed integers"
+    yield "gptq-marlin", gptq, {"quant_method": "gptq", "bits": 4, "checkpoint_format": "marlin"}, "packed integers"
+    yield "gptq-as-awq", gptq, {"quant_method": "awq", "bits": 4, "version": "gemm"}, "packed integers"
+    yield "awq-as-gptq", awq, {"quant_method": "gptq", "bits": 4}, "packed integers"
+    yield "awq-gemv", awq, {"quant_method": "awq", "bits": 4, "version": "gemv"}, "packed integers"
+    yield "gptq-of-another-method", gptq, {"quant_method": "fp8", "bits": 4}, "packed integers"
     yield "unknown", {"l.codes_of_some_kind": u8}, {"quant_method": "frobnicate"}, "frobnicate"
     yield "unknown-in-a-row", {"l.codes_of_some_kind": i32.reshape(-1).long()}, {"quant_method": "frobnicate"}, "frobnicate"
     yield "exllama", {"l.q_weight": i32, "l.q_scale": i32[:2], "l.q_scale_max": w[0, :2].half()}, None, "ExLlamaV2"

@@ -1,4 +1,5 @@
 #include "taskvec/report/plot.h"
+#include "taskvec/report/signature.h"
 
 #include "taskvec/core/error.h"
 #include "taskvec/core/files/atomic_file.h"
@@ -111,6 +112,19 @@ TEST(HeatMapPicture, Cosines) {
   const PngImage image = show(png(map));
   EXPECT_GT(image.count(0x0072B2), 3 * 80 * 80);  // the diagonal
   EXPECT_EQ(on_the_edge(image), 0);
+}
+
+TEST(HeatMapPicture, FilesSayWhoDrewThem) {
+  const std::filesystem::path stem = std::filesystem::path(testing::TempDir()) / "signed";
+  const HeatMap map{"", {"a"}, {{1}}};
+  write_picture(stem, map);
+  EXPECT_TRUE(is_signed(stem.string() + ".png"));
+  EXPECT_TRUE(is_signed(stem.string() + ".svg"));
+  EXPECT_FALSE(is_signed(stem));  // not there
+  std::string other = png(map);
+  other.replace(other.find("taskvec"), 7, "Inkscap");
+  write_file_atomically(stem.string() + ".png", other);
+  EXPECT_FALSE(is_signed(stem.string() + ".png"));
 }
 
 TEST(HeatMapPicture, NothingLeavesTheCanvas) {

@@ -31,6 +31,19 @@ TEST(Table, NumbersAlignRight) {
             "mean\n");
 }
 
+TEST(Table, LeadingColumnsStandInFrontOfEveryBlock) {
+  Table table({"a", "b", "first metric", "second metric"}, {}, 2);
+  table.row({"0.1", "0.25", "1", "2"});
+  EXPECT_EQ(table.text(28),
+            "a       b  first metric\n"
+            "───────────────────────\n"
+            "0.1  0.25             1\n"
+            "\n"
+            "a       b  second metric\n"
+            "────────────────────────\n"
+            "0.1  0.25              2\n");
+}
+
 TEST(Table, StrongRowsAreMarkedOrBold) {
   Table table({"a", "m"});
   table.row({"0", "0.5"}).strong_row({"1", "0.75"});

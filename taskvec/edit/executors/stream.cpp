@@ -6,6 +6,7 @@
 #include "taskvec/edit/extract/delta_base.h"
 #include "taskvec/edit/provenance.h"
 #include "taskvec/edit/sources/model_config.h"
+#include "taskvec/formats/delta/delta.h"
 
 #include <algorithm>
 #include <map>
@@ -35,6 +36,19 @@ formats::WrittenWeights weights_of(const Plan& plan) {
   return weights;
 }
 
+/// A sum of task vectors from the same base is one, and its file says so.
+std::map<std::string, std::string> sum_of_deltas(const Plan& plan) {
+  formats::DeltaInfo info{
+      .kind = formats::DeltaKind::Dense, .base = {}, .finetuned = {plan.expression, std::string(32, '0')}, .options = "{}"};
+  for (const auto& source : plan.sources) {
+    const auto of = formats::delta_info(*source);
+    if (!of || !source->manifest().delta) return {};
+    if (info.base.fingerprint.empty()) info.base = of->base;
+    if (of->base.fingerprint != info.base.fingerprint) return {};
+  }
+  return formats::delta_metadata(info);
+}
+
 formats::OutputLayout layout_of(const Plan& plan, formats::Output format) {
   const bool lone_file = format != formats::Output::Folder;
   formats::OutputLayout layout;
@@ -46,6 +60,7 @@ formats::OutputLayout layout_of(const Plan& plan, formats::Output format) {
   for (const auto& tensor : plan.tensors)
     layout.tensors.push_back({tensor.name, tensor.info, shards.at(lone_file ? 0 : tensor.shard)});
   layout.metadata = provenance(plan, std::vector<std::string>(plan.sources.size(), std::string(32, '0')));
+  if (format == formats::Output::Folder || format == formats::Output::Safetensors) layout.metadata.merge(sum_of_deltas(plan));
   layout.native_metadata = plan.sources[plan.base]->manifest().native_metadata;
   layout.sidecars = plan.sources[plan.base]->manifest().sidecars;
   layout.weights = weights_of(plan);

@@ -127,8 +127,10 @@ Applied apply(std::shared_ptr<const formats::Checkpoint> base, std::shared_ptr<c
               double scale, bool any_base, const fs::path& output) {
   const auto info = formats::delta_info(*task_vector);
   if (!info)
-    fail(ErrorCode::InvalidArgument, "{} is no task vector; `taskvec extract BASE FT -o TV` makes one",
-         task_vector->path().string());
+    fail(ErrorCode::InvalidArgument, "{} is no task vector; {}", task_vector->path().string(),
+         formats::delta_info(*base) ? fmt::format("{} is one: the base comes first, `taskvec apply {} {} -o OUT`",
+                                                  base->path().string(), task_vector->path().string(), base->path().string())
+                                    : "`taskvec extract BASE FT -o TV` makes one");
   if (info->kind != formats::DeltaKind::Lossless) {
     const PlanOptions options{.coefficients = {{"scale", scale}}, .base = "base", .any_base = any_base};
     return {run(plan(parse("base + $scale*tv"), {{"base", base}, {"tv", task_vector}}, options), output), ""};

@@ -209,6 +209,9 @@ ExtractSummary extract(std::shared_ptr<const formats::Checkpoint> base, std::sha
     const Differences differences(base, finetuned, options.allow_differing_integers, options.vocabulary);
     summary.notes = differences.plan().notes;
     summary.tensors = static_cast<int64_t>(differences.tensors().size());
+    if (summary.tensors == 0)
+      fail(ErrorCode::InvalidArgument, "{} and {} have no float tensor to subtract: the task vector would be empty",
+           finetuned->path().string(), base->path().string());
     for (const auto& tensor : differences.tensors()) summary.dense_bytes += 4 * tensor.info.numel();
     if (options.kind == DeltaKind::Dense) extract_dense(extraction, differences);
     if (options.kind == DeltaKind::Sparse) extract_sparse(extraction, differences);

@@ -95,6 +95,12 @@ fs::path find_model(const std::string& name) {
       }
     }();
     if (!built_in.empty() && fs::is_regular_file(built_in / "config.json", error)) return built_in;
+    std::vector<std::string> known;
+    for (const auto& entry : fs::directory_iterator(built_in.parent_path(), error))
+      if (fs::is_regular_file(entry.path() / "config.json", error)) known.push_back(entry.path().filename().string());
+    std::ranges::sort(known);
+    if (const std::string meant = did_you_mean(name, known); !meant.empty())
+      fail(ErrorCode::NotFound, "{}: no such file or folder{}", name, meant);
   }
   const size_t at = name.find('@'), slash = name.find('/');
   const std::string id = name.substr(0, at), revision = at == std::string::npos ? "main" : name.substr(at + 1);

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cctype>
 #include <cstring>
 
 namespace taskvec::formats {
@@ -48,6 +49,44 @@ std::array<unsigned, 16> in_order() {
   return place;
 }
 
+/// What config.json says of the packing, with nothing where it is silent.
+struct Declared {
+  std::string method, version, checkpoint_format, packing_format;
+  int64_t bits = 0;  ///< 0: not said, or not of every layer
+
+  explicit Declared(const nlohmann::json& config) {
+    if (!config.is_object()) return;
+    const auto text = [&](const char* key) {
+      const auto found = config.find(key);
+      if (found == config.end() || !found->is_string()) return std::string();
+      std::string word = found->get<std::string>();
+      std::ranges::transform(word, word.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+      return word;
+    };
+    method = text("quant_method");
+    version = text("version");
+    checkpoint_format = text("checkpoint_format");
+    packing_format = text("packing_format");
+    const auto found = config.find("bits");
+    // Layers may have bits of their own: GPTQModel's dynamic, AutoRound's extra_config.
+    if (found != config.end() && found->is_number_integer() && !config.contains("dynamic") && !config.contains("extra_config"))
+      bits = found->get<int64_t>();
+  }
+
+  /// Whether codes of these bits that lie as GPTQ's (else as AWQ's) are what config.json says that they are.
+  bool allows(bool gptq, int64_t found_bits) const {
+    if (bits != 0 && bits != found_bits) return false;
+    const bool as_gptq = checkpoint_format.empty() || checkpoint_format == "gptq" || checkpoint_format == "gptq_v2";
+    if (method == "gptq") return gptq && as_gptq;
+    if (method == "awq") return !gptq && (version.empty() || version == "gemm");
+    if (method == "auto-round" || method == "intel/auto-round") {
+      const std::string_view format = std::string_view(packing_format).substr(packing_format.rfind(':') + 1);
+      return format.empty() || (gptq ? format == "auto_gptq" || format == "gptq" : format == "auto_awq" || format == "awq");
+    }
+    return method.empty() && as_gptq;
+  }
+};
+
 bool is_matrix(const TensorEntry* entry, Dtype dtype) {
   return entry != nullptr && entry->info.dtype == dtype && entry->info.shape.size() == 2 && entry->info.numel() > 0;
 }
@@ -68,14 +107,9 @@ std::optional<Recipe> packed_words(const Codes& codes, const TensorEntry& entry)
     return std::nullopt;
   const int64_t groups = scales->info.shape[0], outputs = scales->info.shape[1], bits = 32 * zeros->info.shape[1] / outputs;
   if (bits != 2 && bits != 4 && bits != 8) return std::nullopt;
-  const auto text = [&](const char* key) {
-    const auto found = codes.config.is_object() ? codes.config.find(key) : codes.config.end();
-    return codes.config.is_object() && found != codes.config.end() && found->is_string() ? found->get<std::string>()
-                                                                                         : std::string();
-  };
+  const Declared declared(codes.config);
   const bool gptq = entry.info.shape[1] == outputs;
-  if (!gptq && (bits == 2 || (text("quant_method") == "awq" && !text("version").empty() && text("version") != "gemm")))
-    return std::nullopt;
+  if ((!gptq && bits == 2) || !declared.allows(gptq, bits)) return std::nullopt;
   const int64_t per_word = 32 / bits, inputs = gptq ? entry.info.shape[0] * per_word : entry.info.shape[0];
   const bool fits = zeros->info.shape == Shape{groups, (outputs + per_word - 1) / per_word} &&
                     (gptq || entry.info.shape[1] * per_word == outputs) &&
@@ -91,7 +125,7 @@ std::optional<Recipe> packed_words(const Codes& codes, const TensorEntry& entry)
     if (bits == 8) std::ranges::copy(eight, code.place.begin());
     zero.place = code.place;
   }
-  const unsigned added = gptq && text("checkpoint_format") != "gptq_v2" ? 1 : 0;
+  const unsigned added = gptq && declared.checkpoint_format != "gptq_v2" ? 1 : 0;
   Recipe recipe{.name = *stem + ".weight",
                 .shape = {outputs, inputs},
                 .rule = fmt::format("{} of {} bits", gptq ? "GPTQ" : "AWQ", bits),

@@ -95,7 +95,22 @@ TEST_F(Keep, ResultsReplaceOnlyResults) {
   EXPECT_EQ(run(command + "other --force").status, 2);
   EXPECT_EQ(run(command + "pictures --force").status, 2);
   EXPECT_EQ(shell("cat other/ntk.json pictures/eigenvalues.png").output, "{}\nmine\n");
+  // Beside results of ours, too.
+  ASSERT_EQ(shell("echo mine > k/local-energy.svg").status, 0);
+  EXPECT_EQ(run(command + "k --force").status, 2);
+  EXPECT_EQ(shell("cat k/local-energy.svg").output, "mine\n");
   EXPECT_EQ(shell("cp -r $(dirname $TASKVEC)/../../assets/pocket-clip m && $TASKVEC " + command + "m --force 2>&1").status, 2);
+}
+
+TEST_F(Keep, PredictionsReplaceOnlyPredictions) {
+  const std::string command = "eval -m pocket-clip -t t.yaml --predictions p.jsonl --force";
+  ASSERT_EQ(run(command).status, 0);
+  ASSERT_EQ(run(command).status, 0);
+  ASSERT_EQ(shell("echo 'my notes' >> p.jsonl; cp p.jsonl before").status, 0);
+  const Outcome refused = run(command);
+  EXPECT_EQ(refused.status, 2);
+  EXPECT_THAT(refused.output, HasSubstr("something else is there"));
+  EXPECT_EQ(shell("cmp p.jsonl before").status, 0);
 }
 
 TEST_F(Keep, SnapshotsAreChecked) {

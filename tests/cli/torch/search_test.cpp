@@ -69,6 +69,21 @@ TEST_F(Searches, BaseIsOneModelWhateverTheOrder) {
   EXPECT_THAT(search("-s pt=pocket-clip -s ft=ft", constraint + " --base ft").output, HasSubstr("base is the source 'ft'"));
 }
 
+TEST_F(Searches, GoalsAndLimitsThatCannotBeMeant) {
+  const std::string sources = "-s pt=pocket-clip -s ft=ft";
+  EXPECT_THAT(search(sources, "--minimize doodles").output, HasSubstr("a search has one"));
+  const Outcome percent = search(sources, "--subject-to 'doodles >= 95'");
+  EXPECT_EQ(percent.status, 2);
+  EXPECT_THAT(percent.output, HasSubstr("write doodles >= 0.95"));
+}
+
+TEST_F(Searches, SayHowTheModelWasMeant) {
+  const std::string sources = "-s pt=pocket-clip -s ft=ft --mode posthoc";
+  EXPECT_THAT(search(sources, "--write m").output, HasSubstr("--mode posthoc --origin "));
+  EXPECT_THAT(run("search 'pt + $a*(ft - pt)' " + sources + " --solve -t doodles.yaml").output,
+              HasSubstr("on the test split, evaluated as a network linearised at "));
+}
+
 TEST_F(Searches, SeeBeforeTheyBeginThatTheModelCannotBeWritten) {
   const std::string sources = "-s pt=pocket-clip -s ft=ft";
   for (const auto& [output, why] :
