@@ -62,6 +62,7 @@ void add_edit_command(CLI::App& app) {
                                      "  addition       'base + 0.3*(a - base) + 0.3*(b - base)'\n"
                                      "  analogy        'c + (b - a)'\n"
                                      "  patching       'interpolate(base, ft, 0.3)'\n"
+                                     "  merging        'base + ties(a - base, b - base, density=0.2)'\n"
                                      "  some tensors   'base + 0.3*(ft - base) @ \"vision_model.*\"'\n"
                                      "  coefficients   'base + $x*(ft - base)' --set x=0.4\n");
   auto arguments = std::make_shared<Arguments>();

@@ -56,7 +56,7 @@ def quantised():
 
 
 def trials():
-    yield "one", b'{"format":1,"key":"k"}\n{"coefficients":{"a":0.0},"metrics":{"m":0.5,"n":null},"seconds":1.5}\n{"coeff'
+    yield "one", b'{"format":2,"measured":{"k":1}}\n{"coefficients":{"a":0.0},"metrics":{"m":0.5,"n":null},"seconds":1.5}\n{"coeff'
 
 
 def record():

@@ -10,9 +10,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const auto path = folder.write("trials.jsonl", bytes);
   return fuzz::expect_only_errors([&] {
     try {
-      search::TrialLog log(path, "k", {{"a", {0, 1}}});
+      search::TrialLog log(path, {{"k", 1}}, {{"a", {0, 1}}});
       log.append({{0.5}, {{"m", 0.25}}, 0, 0, 1});
-      const search::TrialLog again(path, "k", {{"a", {0, 1}}});
+      const search::TrialLog again(path, {{"k", 1}}, {{"a", {0, 1}}});
       if (again.find({0.5}) == nullptr) std::abort();
     } catch (const Error&) {
       // Half a line of ours at the end may be gone; nothing else.

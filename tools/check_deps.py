@@ -18,14 +18,13 @@ LADDER = {
     "kernels": ["core"],
     "formats": ["kernels"],
     "edit": ["formats"],
-    "methods": ["edit"],
     "search": ["core"],
     "report": ["core"],
     "text": ["core"],
     "bridge": ["formats"],
     "data": ["bridge", "text"],
     "models": ["bridge"],
-    "spectral": ["methods", "bridge"],
+    "spectral": ["edit", "bridge"],
     "tangent": ["models"],
     "train": ["models", "tangent", "data", "report"],
     "eval": ["models", "data", "edit", "train", "tangent", "search", "report"],
@@ -33,7 +32,7 @@ LADDER = {
     "patch": ["eval", "train", "search"],
     "analysis": ["tangent", "eval", "report"],
 }
-WITHOUT_LIBTORCH = {"core", "kernels", "formats", "edit", "methods", "search", "report", "text"}
+WITHOUT_LIBTORCH = {"core", "kernels", "formats", "edit", "search", "report", "text"}
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
 LIBTORCH = re.compile(r"(torch|ATen|c10|caffe2)/")

@@ -338,6 +338,7 @@ void run_search(const Arguments& arguments) {
   if (!arguments.output.empty()) {
     ordered_json record = about;
     record.update(json);
+    record["measured"] = found.measured;
     result_folder(arguments).write(record);
     draw_curve(arguments, options, result, tasks, found.reference);
   }

@@ -31,7 +31,9 @@ std::string recipe(const Plan& plan, const TensorPlan& tensor) {
   for (const auto& term : tensor.terms) {
     const bool minus = term.coefficient < 0 && !text.empty();
     if (!text.empty()) text += minus ? " - " : " + ";
-    text += number_text(minus ? -term.coefficient : term.coefficient) + "*" + plan.source_names[term.source];
+    text += number_text(minus ? -term.coefficient : term.coefficient) + "*" +
+            (term.source < plan.sources.size() ? plan.source_names[term.source]
+                                               : to_string(plan.calls[term.source - plan.sources.size()]));
   }
   return text.empty() ? "zeros" : text;
 }

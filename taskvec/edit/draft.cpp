@@ -10,6 +10,7 @@
 #include "taskvec/formats/quantised/quantised.h"
 
 #include <algorithm>
+#include <cmath>
 #include <optional>
 #include <unordered_map>
 #include <unordered_set>
@@ -27,6 +28,7 @@ class Drafter {
     plan_.expression = to_string(expr);
     plan_.options = options;
     plan_.source_names = draft_.reducer.sources();
+    plan_.calls = draft_.reducer.calls();
     bind(bindings);
     choose_base();
     std::vector<std::string> labels;
@@ -281,23 +283,67 @@ Draft draft(const Expr& expr, const Bindings& bindings, const PlanOptions& optio
   return Drafter(expr, bindings, options).make();
 }
 
-std::vector<std::vector<double>> coefficients(const Draft& draft, const CoefficientValues& values) {
-  std::vector<std::vector<double>> out;
-  for (const auto& key : draft.keys) out.push_back(draft.reducer.coefficients(key, values));
+namespace {
+
+/// Methods combine task vectors: what is model in an argument cancels.
+void check_arguments(const Draft& draft, const Form& form) {
+  const Plan& plan = draft.plan;
+  for (size_t c = 0; c < form.calls.size(); ++c) {
+    find_method(draft.reducer.calls()[c].node().text)->check(form.calls[c].settings);
+    for (const auto& argument : form.calls[c].arguments) {
+      double sum = 0;
+      for (size_t s = 0; s < plan.sources.size(); ++s)
+        if (!plan.sources[s]->manifest().delta) sum += argument[s];
+      if (std::abs(sum) > 1e-9)
+        fail(ErrorCode::InvalidArgument,
+             "{} takes task vectors, but the coefficients of an argument of {} sum to {:.6g}; write differences, as in a - base",
+             draft.reducer.calls()[c].node().text, to_string(draft.reducer.calls()[c]), sum);
+    }
+  }
+}
+
+}  // namespace
+
+std::vector<Form> coefficients(const Draft& draft, const CoefficientValues& values) {
+  std::vector<Form> out;
+  for (const auto& key : draft.keys) {
+    Form form{draft.reducer.coefficients(key, values), {}};
+    for (size_t c = 0; c < draft.reducer.calls().size(); ++c) form.calls.push_back(draft.reducer.call(c, key, values));
+    check_arguments(draft, form);
+    out.push_back(std::move(form));
+  }
   return out;
 }
 
-void set_terms(Draft& draft, const std::vector<std::vector<double>>& coefficients) {
+void set_terms(Draft& draft, const std::vector<Form>& forms) {
   Plan& plan = draft.plan;
+  const size_t sources = plan.sources.size();
   for (size_t i = 0; i < plan.tensors.size(); ++i) {
     if (draft.group[i] == Draft::kFixed) continue;
     TensorPlan& tensor = plan.tensors[i];
-    const auto& weights = coefficients[draft.group[i]];
-    tensor.terms.clear();
-    for (size_t s = 0; s < weights.size(); ++s)
-      if (weights[s] != 0 && plan.sources[s]->manifest().find(tensor.name) != nullptr)  // a task vector is zero where it has none
-        tensor.terms.push_back({s, weights[s]});
-    tensor.is_copy = tensor.terms.size() == 1 && tensor.terms[0].coefficient == 1.0 &&
+    const Form& form = forms[draft.group[i]];
+    const auto terms_of = [&](const std::vector<double>& atoms) {
+      std::vector<TensorPlan::Term> terms;
+      for (size_t s = 0; s < atoms.size(); ++s)  // a task vector is zero where it has none
+        if (atoms[s] != 0 && (s >= sources || plan.sources[s]->manifest().find(tensor.name) != nullptr))
+          terms.push_back({s, atoms[s]});
+      return terms;
+    };
+    tensor.terms = terms_of(form.atoms);
+    tensor.calls.clear();
+    std::vector<bool> used(form.calls.size());
+    const auto use = [&](const std::vector<TensorPlan::Term>& terms) {
+      for (const auto& term : terms)
+        if (term.source >= sources) used[term.source - sources] = true;
+    };
+    use(tensor.terms);
+    for (size_t c = form.calls.size(); c-- > 0;) {  // outer ones first: what they use is used
+      if (!used[c]) continue;
+      TensorPlan::Call call{c, form.calls[c].settings, {}};
+      for (const auto& argument : form.calls[c].arguments) use(call.arguments.emplace_back(terms_of(argument)));
+      tensor.calls.insert(tensor.calls.begin(), std::move(call));
+    }
+    tensor.is_copy = tensor.terms.size() == 1 && tensor.terms[0].coefficient == 1.0 && tensor.terms[0].source < sources &&
                      plan.sources[tensor.terms[0].source]->manifest().find(tensor.name)->info.dtype == tensor.info.dtype;
     if (!tensor.is_copy)
       for (size_t s = 0; s < plan.sources.size(); ++s) formats::check_plain(*plan.sources[s], plan.source_names[s]);

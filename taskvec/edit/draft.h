@@ -19,10 +19,17 @@ struct Draft {
 /// Everything that plan() checks except what depends on coefficients' values; terms of tensors in groups are empty.
 Draft draft(const Expr& expr, const Bindings& bindings, const PlanOptions& options);
 
-/// One coefficient per source for every key. @throws as reduce()
-std::vector<std::vector<double>> coefficients(const Draft& draft, const CoefficientValues& values);
+/// What tensors of one key are made of.
+struct Form {
+  std::vector<double> atoms;  ///< a coefficient per source, then per call
+  std::vector<Reducer::CallForm> calls;
+  bool operator==(const Form&) const = default;
+};
 
-/// Fills the terms of the tensors in groups.
-void set_terms(Draft& draft, const std::vector<std::vector<double>>& coefficients);
+/// One per key. @throws as reduce(), and where an argument of a method is no task vector
+std::vector<Form> coefficients(const Draft& draft, const CoefficientValues& values);
+
+/// Fills the terms and calls of the tensors in groups.
+void set_terms(Draft& draft, const std::vector<Form>& forms);
 
 }  // namespace taskvec::edit

@@ -69,6 +69,9 @@ void check_fit(const Part& a, const Part& b) {
 }
 
 std::vector<Module> modules_of(const Plan& plan) {
+  if (!plan.calls.empty())
+    fail(ErrorCode::InvalidArgument, "{} is no sum of adapters, so its result is no adapter; leave out --as-lora",
+         to_string(plan.calls.front()));
   const auto adapters = adapters_of(plan);
   std::vector<Module> modules;
   for (const auto& tensor : plan.tensors) {

@@ -9,10 +9,22 @@
 
 namespace taskvec::edit {
 
+std::vector<size_t> Plan::sources_of(const TensorPlan& tensor) const {
+  std::vector<size_t> found;
+  const auto add = [&](const std::vector<TensorPlan::Term>& terms) {
+    for (const auto& term : terms)
+      if (term.source < sources.size() && std::ranges::find(found, term.source) == found.end()) found.push_back(term.source);
+  };
+  add(tensor.terms);
+  for (const auto& call : tensor.calls)
+    for (const auto& argument : call.arguments) add(argument);
+  return found;
+}
+
 int64_t Plan::bytes_read() const {
   int64_t total = 0;
   for (const auto& tensor : tensors)
-    for (const auto& term : tensor.terms) total += sources[term.source]->manifest().find(tensor.name)->info.nbytes();
+    for (const size_t source : sources_of(tensor)) total += sources[source]->manifest().find(tensor.name)->info.nbytes();
   return total;
 }
 
@@ -35,8 +47,8 @@ Plan plan(const Expr& expr, const Bindings& bindings, const PlanOptions& options
   const bool any_model = std::ranges::any_of(made.plan.sources, [](const auto& source) { return !source->manifest().delta; });
   for (size_t i = 0; i < weights.size() && any_model; ++i) {
     double sum = 0;
-    for (size_t s = 0; s < weights[i].size(); ++s)
-      if (!made.plan.sources[s]->manifest().delta) sum += weights[i][s];
+    for (size_t s = 0; s < made.plan.sources.size(); ++s)
+      if (!made.plan.sources[s]->manifest().delta) sum += weights[i].atoms[s];
     const std::string& tensor = made.plan.tensors[made.first_named[i]].name;
     if (std::abs(sum - 1) <= 1e-9) continue;
     if (std::abs(sum) <= 1e-9) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "taskvec/edit/expression/expr.h"
+#include "taskvec/edit/methods/method.h"
 #include "taskvec/edit/sources/tangent_space.h"
 #include "taskvec/edit/sources/vocabulary.h"
 #include "taskvec/formats/writer.h"
@@ -31,17 +32,26 @@ struct PlanOptions {
   bool any_base = false;  ///< task vectors from files may be added to another model than the one they were made from
 };
 
-/// One output tensor: out = sum of coefficient * source tensor.
+/// One output tensor: out = sum of coefficient * source tensor, and of coefficient * value of a call.
 struct TensorPlan {
   std::string name;
   TensorInfo info;  ///< of the output
   int shard = 0;
   struct Term {
-    size_t source;  ///< index into Plan::sources
+    size_t source;  ///< index into Plan::sources; behind them, into Plan::calls
     double coefficient;
+    bool operator==(const Term&) const = default;
   };
-  std::vector<Term> terms;  ///< in source order; one term with coefficient 1 and equal dtype is a byte copy
+  std::vector<Term> terms;  ///< sources in their order, then calls; one source with coefficient 1 and equal dtype is a byte copy
   bool is_copy = false;
+  /// A call that takes part here: a method over sums of sources and of the calls before it.
+  struct Call {
+    size_t index;  ///< into Plan::calls
+    Settings settings;
+    std::vector<std::vector<Term>> arguments;
+    bool operator==(const Call&) const = default;
+  };
+  std::vector<Call> calls{};  ///< in the order of Plan::calls
 };
 
 /// A checked edit, ready to run: nothing that can be known from headers is left to fail.
@@ -50,14 +60,17 @@ struct Plan {
   PlanOptions options;     ///< as asked for
   std::vector<std::string> source_names;
   std::vector<std::shared_ptr<const formats::Checkpoint>> sources;
-  size_t base = 0;  ///< index of the base in `sources`
+  size_t base = 0;          ///< index of the base in `sources`
+  std::vector<Expr> calls;  ///< distinct ones, the inner ones first
   std::vector<TensorPlan> tensors;
   std::vector<std::string> warnings;
   bool unties = false;             ///< the base's output layer was the embedding and is no longer
   std::string tangent_origin;      ///< fingerprint of θ0 where the result is a point of its tangent space
   std::vector<std::string> notes;  ///< what was done to bring the sources together
 
-  int64_t bytes_read() const;
+  /// The sources that a tensor is made of: those of its terms, in their order, then those of its calls.
+  std::vector<size_t> sources_of(const TensorPlan& tensor) const;
+  int64_t bytes_read() const;  ///< in the pass that writes; methods may need more before it
   int64_t bytes_written() const;
 };
 

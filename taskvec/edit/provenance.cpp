@@ -42,6 +42,16 @@ class Reader {
   const formats::Checkpoint& checkpoint_;
 };
 
+nlohmann::ordered_json options_of(const Plan& plan) {
+  nlohmann::ordered_json options{{"allow_missing", plan.options.allow_missing},
+                                 {"allow_differing_integers", plan.options.allow_differing_integers}};
+  if (plan.options.dtype) options["dtype"] = name(*plan.options.dtype);
+  if (plan.options.mode != Mode::Auto) options["mode"] = plan.options.mode == Mode::Linear ? "linear" : "standard";
+  if (plan.options.vocabulary != Vocabulary::Same) options["vocab"] = name(plan.options.vocabulary);
+  if (plan.options.on_overflow == OnOverflow::Saturate) options["on_overflow"] = "saturate";  // the others write the same bytes
+  return options;
+}
+
 }  // namespace
 
 std::map<std::string, std::string> provenance(const Plan& plan, const std::vector<std::string>& fingerprints) {
@@ -51,13 +61,6 @@ std::map<std::string, std::string> provenance(const Plan& plan, const std::vecto
         {{"name", plan.source_names[s]}, {"path", plan.sources[s]->path().string()}, {"fingerprint", fingerprints.at(s)}});
     if (const auto map = formats::map_of(*plan.sources[s]); !map.empty()) sources.back()["map"] = map;
   }
-  nlohmann::ordered_json options{{"allow_missing", plan.options.allow_missing},
-                                 {"allow_differing_integers", plan.options.allow_differing_integers}};
-  if (plan.options.dtype) options["dtype"] = name(*plan.options.dtype);
-  if (plan.options.mode != Mode::Auto) options["mode"] = plan.options.mode == Mode::Linear ? "linear" : "standard";
-  if (plan.options.vocabulary != Vocabulary::Same) options["vocab"] = name(plan.options.vocabulary);
-  if (plan.options.on_overflow == OnOverflow::Saturate) options["on_overflow"] = "saturate";  // the others write the same bytes
-
   std::map<std::string, std::string> metadata = plan.sources[plan.base]->manifest().metadata;
   std::erase_if(metadata, [](const auto& entry) { return entry.first.starts_with("taskvec."); });
   metadata.emplace("format", "pt");
@@ -71,9 +74,22 @@ std::map<std::string, std::string> provenance(const Plan& plan, const std::vecto
   metadata["taskvec.coefficients"] = dump(json(plan.options.coefficients));
   metadata[kSourcesKey] = dump(sources);
   metadata["taskvec.base"] = plan.source_names[plan.base];
-  metadata["taskvec.options"] = dump(options);
+  metadata["taskvec.options"] = dump(options_of(plan));
   metadata["taskvec.version"] = std::string(version());
   return metadata;
+}
+
+json identity(const Plan& plan) {
+  json sources = json::object();
+  for (size_t s = 0; s < plan.sources.size(); ++s) {
+    sources[plan.source_names[s]] = {{"fingerprint", plan.sources[s]->fingerprint()}};
+    if (const auto map = formats::map_of(*plan.sources[s]); !map.empty()) sources[plan.source_names[s]]["map"] = map;
+  }
+  return {{"expression", plan.expression},
+          {"coefficients", plan.options.coefficients},
+          {"sources", std::move(sources)},
+          {"base", plan.source_names[plan.base]},
+          {"options", json::parse(options_of(plan).dump())}};
 }
 
 Recorded read_provenance(const formats::Checkpoint& checkpoint) {

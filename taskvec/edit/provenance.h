@@ -2,6 +2,8 @@
 
 #include "taskvec/edit/plan.h"
 
+#include <nlohmann/json.hpp>
+
 namespace taskvec::edit {
 
 inline constexpr const char* kSourcesKey = "taskvec.sources";
@@ -12,6 +14,11 @@ inline constexpr const char* kAsLoraKey = "taskvec.as_lora";  ///< in adapters t
 /// and taskvec.version.
 /// @param fingerprints  of the plan's sources, in their order
 std::map<std::string, std::string> provenance(const Plan& plan, const std::vector<std::string>& fingerprints);
+
+/// What the result of an edit depends on, where coefficients without a value are given later: {"expression", "coefficients",
+/// "sources": {name: {"fingerprint", "map"}}, "base", "options"}. Takes a pass over the sources whose fingerprint is not known
+/// yet.
+nlohmann::json identity(const Plan& plan);
 
 /// An edit as a checkpoint's metadata tells it.
 struct Recorded {

@@ -59,7 +59,8 @@ std::vector<std::string> reproduce(const formats::Checkpoint& checkpoint, const 
   const Plan replay = plan(parse(recorded.expression), bindings, recorded.options);
   std::set<std::string> differing = differing_headers(replay, checkpoint);
   const std::set<std::string> incomparable = differing;
-  const SweepResult swept = sweep(replay, [&](size_t index, uint64_t offset, std::span<const std::byte> bytes) {
+  const Merges merges(replay);
+  const SweepResult swept = sweep(replay, merges, [&](size_t index, uint64_t offset, std::span<const std::byte> bytes) {
     const std::string& name = replay.tensors[index].name;
     if (incomparable.contains(name)) return;
     const formats::TensorRange written(checkpoint, checkpoint.entry(name), offset, bytes.size());

@@ -35,7 +35,7 @@ EditedClip::EditedClip(const edit::Expr& expr, const edit::Bindings& sources, ed
   network_ = std::make_unique<const models::Clip>(models::open_clip(folder_).network);
   edited_ = std::make_unique<EditedParams>(plan);
   network_->params().check(edited_->params(), plan.expression);
-  if (device_.is_cpu()) return;
+  if (device_.is_cpu() || !plan.calls.empty()) return;  // methods are computed on the CPU
   edited_.reset();
   sum_ = std::make_unique<DeviceSum>(device_);
 }
@@ -47,7 +47,9 @@ const bridge::Params& EditedClip::apply(std::span<const double> values) {
   }
   if (sum_) return sum_->apply(resident_->at(values));
   resident_->apply(values, *edited_);
-  return edited_->params();
+  if (device_.is_cpu()) return edited_->params();
+  moved_ = edited_->params().map([&](const std::string&, const at::Tensor& tensor) { return tensor.to(device_); });
+  return moved_;
 }
 
 }  // namespace taskvec::eval

@@ -45,6 +45,7 @@ class EditedClip {
   std::unique_ptr<const models::Clip> network_;
   std::unique_ptr<edit::Resident> resident_;
   std::unique_ptr<EditedParams> edited_;  // on the CPU
+  bridge::Params moved_;                  // what was made there, elsewhere
   std::unique_ptr<DeviceSum> sum_;        // elsewhere
   at::Device device_;
 };

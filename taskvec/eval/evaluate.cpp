@@ -1,11 +1,13 @@
 #include "taskvec/eval/evaluate.h"
 
 #include "taskvec/core/error.h"
-#include "taskvec/core/files/atomic_file.h"
+#include "taskvec/core/fingerprint.h"
 #include "taskvec/eval/tangent_pass.h"
 #include "taskvec/train/head.h"
+#include "taskvec/train/identity.h"
 
 #include <c10/core/InferenceMode.h>
+#include <torch/version.h>
 
 #include <optional>
 
@@ -136,12 +138,20 @@ Evaluator::~Evaluator() = default;
 
 const EvalOptions& Evaluator::options() const { return state_->samples.options(); }
 
-const data::Preprocess& Evaluator::preprocess() const { return state_->samples.preprocess(); }
-
 int64_t Evaluator::images(const data::Task& task, data::Split split) { return state_->samples.loader(task, split).size(); }
 
-std::string Evaluator::fingerprint(const data::Task& task, data::Split split) {
-  return state_->samples.loader(task, split).dataset().fingerprint();
+nlohmann::json Evaluator::identity() const {
+  nlohmann::json json = train::folder_identity(state_->network, state_->folder);
+  json.update({{"origin", origin_fingerprint()},
+               {"precision", bridge::name(options().precision)},
+               {"batch", options().batch},
+               {"limit", options().limit},
+               {"torch", TORCH_VERSION}});
+  return json;
+}
+
+nlohmann::json Evaluator::identity(const data::Task& task, data::Split split) {
+  return train::task_identity(task, state_->samples.loader(task, split).dataset());
 }
 
 TaskResult Evaluator::evaluate(const bridge::Params& params, const data::Task& task) {
@@ -168,8 +178,7 @@ TaskResult Evaluator::evaluate(const bridge::Params& given, const data::Task& ta
 
 void Evaluator::linearise(bridge::Params origin) {
   const models::Clip& network = state_->network;
-  state_->tangent.emplace(tangent::image_encoder(network, in_float32(origin)), network.config().projection_dim,
-                          read_file(state_->folder / "config.json"));
+  state_->tangent.emplace(tangent::image_encoder(network, in_float32(origin)), network.config().projection_dim);
 }
 
 bool Evaluator::linear() const { return state_->tangent.has_value(); }
@@ -186,8 +195,13 @@ tangent::AffineOutputs Evaluator::affine_outputs(const bridge::Params& point, st
   const c10::InferenceMode inference;
   State& state = *state_;
   bridge::use_precision(state.samples.options().precision, device_of(point));
+  // Of what answers depend on, that which features do: templates may change between passes.
+  nlohmann::json depends = identity();
+  depends.erase("tokenizer");
+  depends["samples"] = identity(task, split).at("samples");
+  depends["device"] = device_of(point).str();
   return state.tangent->outputs(in_float32(point), directions, state.samples, task, split,
-                                state.sweeps ? &*state.sweeps : nullptr);
+                                state.sweeps ? &*state.sweeps : nullptr, fingerprint("sweep 3\n" + depends.dump()));
 }
 
 at::Tensor Evaluator::features(const bridge::Params& given, const data::Task& task, data::Split split) {

@@ -62,10 +62,11 @@ class Evaluator {
   int64_t images_forwarded() const;
 
   int64_t images(const data::Task& task, data::Split split);  ///< in a pass over the split
-  /// Of the samples, for records.
-  std::string fingerprint(const data::Task& task, data::Split split);
+  /// What answers depend on, point, device and task aside: train::folder_identity(), "origin", "precision", "batch", "limit" and
+  /// "torch". With train::task_identity() everything that remembers answers takes its key from here.
+  nlohmann::json identity() const;
+  nlohmann::json identity(const data::Task& task, data::Split split);  ///< train::task_identity()
   const EvalOptions& options() const;
-  const data::Preprocess& preprocess() const;
 
  private:
   struct State;

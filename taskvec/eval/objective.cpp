@@ -1,7 +1,7 @@
 #include "taskvec/eval/objective.h"
 
 #include "taskvec/core/error.h"
-#include "taskvec/core/fingerprint.h"
+#include "taskvec/edit/provenance.h"
 #include "taskvec/eval/linear_sweep.h"
 
 #include <fmt/ranges.h>
@@ -29,28 +29,6 @@ std::vector<size_t> places(const std::vector<std::string>& coefficients, const s
     places.push_back(static_cast<size_t>(found - axes.begin()));
   }
   return places;
-}
-
-/// What the metrics of a point depend on, coefficients aside.
-std::string search_key(const EditedClip& model, Evaluator& evaluator, const std::vector<data::Task>& tasks) {
-  Fingerprint print;
-  const edit::Plan& plan = model.layout();
-  print.update(plan.expression);
-  for (const auto& source : plan.sources) print.update(source->fingerprint());
-  for (const auto& [name, value] : plan.options.coefficients) {
-    // Only what was fixed; those on the grid are not in the options.
-    print.update(fmt::format("\n{}={}", name, value));
-  }
-  if (plan.options.vocabulary != edit::Vocabulary::Same)
-    print.update(fmt::format("\nvocab={}", edit::name(plan.options.vocabulary)));
-  print.update(evaluator.origin_fingerprint()).update(evaluator.preprocess().key());
-  if (const auto precision = evaluator.options().precision; precision != bridge::Precision::Float32)
-    print.update(fmt::format("\nprecision={}", bridge::name(precision)));
-  for (const data::Task& task : tasks) {
-    print.update(fmt::format("\n{}\n{}\n{}\n{}", task.name, evaluator.fingerprint(task, data::Split::Val),
-                             fmt::join(task.classes, "\t"), fmt::join(task.templates, "\t")));
-  }
-  return print.hex();
 }
 
 }  // namespace
@@ -95,12 +73,21 @@ search::Objective make_objective(EditedClip& model, Evaluator& evaluator, std::v
   };
 }
 
+nlohmann::json identity(const EditedClip& model, Evaluator& evaluator, const std::vector<data::Task>& tasks, data::Split split) {
+  nlohmann::json json = edit::identity(model.layout());
+  json["model"] = evaluator.identity();
+  json["device"] = model.device().str();
+  json["split"] = data::name(split);
+  for (const data::Task& task : tasks) json["tasks"][task.name] = evaluator.identity(task, split);
+  return json;
+}
+
 CoefficientSearch search_coefficients(EditedClip& model, EditedClip& reference, Evaluator& evaluator,
                                       const std::vector<data::Task>& tasks, search::SearchOptions options) {
   const search::Objective objective = make_objective(model, evaluator, tasks, data::Split::Val, options.axes);
   options.reference = metrics(evaluate_all(evaluator, reference.apply(), tasks, data::Split::Val));
-  if (!options.log.empty()) options.key = search_key(model, evaluator, tasks);
-  return {search::grid_search(options, objective), options.reference};
+  options.measured = identity(model, evaluator, tasks, data::Split::Val);
+  return {search::grid_search(options, objective), options.reference, options.measured};
 }
 
 }  // namespace taskvec::eval

@@ -23,13 +23,18 @@ search::Metrics metrics(const Results& results);
 search::Objective make_objective(EditedClip& model, Evaluator& evaluator, std::vector<data::Task> tasks, data::Split split,
                                  const std::vector<search::Axis>& axes);
 
+/// Everything that the metrics of a point depend on, the coefficients that apply() takes aside: the edit (edit::identity()), the
+/// model and how it is evaluated (Evaluator::identity()), the tasks with their samples.
+nlohmann::json identity(const EditedClip& model, Evaluator& evaluator, const std::vector<data::Task>& tasks, data::Split split);
+
 /// Grid search over the coefficients of an expression, on validation splits.
 /// @param reference  the model that `base` means in constraints
-/// @param options    axes, goal, constraints, log; `reference` and `key` are filled in here
-/// @return           the result and the reference's metrics
+/// @param options    axes, goal, constraints, log; `reference` and `measured` are filled in here
+/// @return           the result, the reference's metrics and identity()
 struct CoefficientSearch {
   search::SearchResult result;
   search::Metrics reference;
+  nlohmann::json measured;
 };
 CoefficientSearch search_coefficients(EditedClip& model, EditedClip& reference, Evaluator& evaluator,
                                       const std::vector<data::Task>& tasks, search::SearchOptions options);

@@ -2,8 +2,6 @@
 
 #include "taskvec/core/fingerprint.h"
 
-#include <torch/version.h>
-
 #include <algorithm>
 
 namespace taskvec::eval {
@@ -17,11 +15,8 @@ bool is_zero(const bridge::Params& params) {
 
 }  // namespace
 
-TangentPass::TangentPass(tangent::Linearized linearized, int64_t width, std::string model)
-    : linearized_(std::move(linearized)),
-      width_(width),
-      model_(std::move(model)),
-      origin_fingerprint_(fingerprint_of(linearized_.origin())) {}
+TangentPass::TangentPass(tangent::Linearized linearized, int64_t width)
+    : linearized_(std::move(linearized)), width_(width), origin_fingerprint_(fingerprint_of(linearized_.origin())) {}
 
 bridge::Params TangentPass::displacement(const bridge::Params& point) const {
   return linearized_.origin().map(
@@ -33,15 +28,6 @@ std::function<at::Tensor(const at::Tensor&)> TangentPass::at(const bridge::Param
     forwarded_ += 2 * pixels.size(0);
     return linearized_(tau, pixels).to(at::kFloat);
   };
-}
-
-/// Everything that blocks of outputs depend on, directions and rows aside.
-std::string TangentPass::key(Samples& samples, const data::Task& task, data::Split split, const at::Device& device) const {
-  Fingerprint print;
-  print.update(fmt::format("sweep 2\n{}\n{}\n{}\n{}\n{}\n{}\n{}\n", TORCH_VERSION, device.str(),
-                           bridge::name(samples.options().precision), samples.options().batch, samples.preprocess().key(),
-                           origin_fingerprint_, samples.loader(task, split).dataset().fingerprint()));
-  return print.update(model_).hex();
 }
 
 /// Of f(x; θ0) (number 0) and J τ (the numbers of τ in `moves`) those that are wanted, in one pass.
@@ -58,7 +44,8 @@ std::vector<at::Tensor> TangentPass::forward(std::span<const bridge::Params> mov
 }
 
 tangent::AffineOutputs TangentPass::outputs(const bridge::Params& point, std::span<const bridge::Params> directions,
-                                            Samples& samples, const data::Task& task, data::Split split, SweepCache* cache) {
+                                            Samples& samples, const data::Task& task, data::Split split, SweepCache* cache,
+                                            const std::string& identity) {
   // f(x; θ0) comes first, then J τ of what moves: no pass is made for the point where it is θ0.
   std::vector<bridge::Params> moves{bridge::Params()};
   const bridge::Params displacement = this->displacement(point);
@@ -70,10 +57,8 @@ tangent::AffineOutputs TangentPass::outputs(const bridge::Params& point, std::sp
   const int64_t n = samples.loader(task, split).size(), batch = samples.options().batch;
   if (cache != nullptr && static_cast<uint64_t>(n * width_) * sizeof(float) * moves.size() > cache->budget()) cache = nullptr;
   std::vector<std::string> keys(moves.size());
-  if (cache != nullptr) {
-    const std::string shared = key(samples, task, split, device);
-    for (size_t k = 0; k < moves.size(); ++k) keys[k] = shared + (k == 0 ? "" : fingerprint_of(moves[k]));
-  }
+  if (cache != nullptr)
+    for (size_t k = 0; k < moves.size(); ++k) keys[k] = identity + (k == 0 ? "" : fingerprint_of(moves[k]));
 
   std::vector<at::Tensor> whole(moves.size());
   for (auto& outputs : whole) outputs = at::empty({n, width_}, at::TensorOptions(device).dtype(at::kFloat));

@@ -10,8 +10,7 @@ namespace taskvec::eval {
 class TangentPass {
  public:
   /// @param width  of the outputs
-  /// @param model  changes when anything does, weights and samples aside, that outputs depend on
-  TangentPass(tangent::Linearized linearized, int64_t width, std::string model);
+  TangentPass(tangent::Linearized linearized, int64_t width);
 
   const std::string& origin_fingerprint() const { return origin_fingerprint_; }  ///< of θ0
   int64_t images_forwarded() const { return forwarded_; }  ///< an image with K directions counts 1 + K times
@@ -20,19 +19,19 @@ class TangentPass {
   std::function<at::Tensor(const at::Tensor& pixels)> at(const bridge::Params& point);
 
   /// f_lin of a split's samples as a function of coefficients: at `point` plus Σ c_k directions_k.
-  /// @param cache  gives and takes f(x; θ0) and J τ, block by block, where they fit in its budget; may be null
+  /// @param cache     gives and takes f(x; θ0) and J τ, block by block, where they fit in its budget; may be null
+  /// @param identity  changes when anything does that blocks depend on, directions and rows aside
   tangent::AffineOutputs outputs(const bridge::Params& point, std::span<const bridge::Params> directions, Samples& samples,
-                                 const data::Task& task, data::Split split, SweepCache* cache);
+                                 const data::Task& task, data::Split split, SweepCache* cache, const std::string& identity);
 
  private:
   bridge::Params displacement(const bridge::Params& point) const;
-  std::string key(Samples& samples, const data::Task& task, data::Split split, const at::Device& device) const;
   std::vector<at::Tensor> forward(std::span<const bridge::Params> moves, std::span<const size_t> wanted,
                                   const at::Tensor& pixels);
 
   tangent::Linearized linearized_;
   int64_t width_;
-  std::string model_, origin_fingerprint_;
+  std::string origin_fingerprint_;
   int64_t forwarded_ = 0;
 };
 

@@ -36,7 +36,7 @@ bool nearer(const Trial& a, const Trial& b, const Goal& goal) {
 SearchResult grid_search(const SearchOptions& options, const Objective& objective) {
   const auto points = grid_points(options.axes);
   std::optional<TrialLog> log;
-  if (!options.log.empty()) log.emplace(options.log, options.key, options.axes);
+  if (!options.log.empty()) log.emplace(options.log, options.measured, options.axes);
 
   SearchResult result;
   for (const auto& point : points) {

@@ -3,6 +3,8 @@
 #include "taskvec/search/goal.h"
 #include "taskvec/search/grid.h"
 
+#include <nlohmann/json.hpp>
+
 #include <filesystem>
 #include <functional>
 #include <optional>
@@ -29,7 +31,7 @@ struct SearchOptions {
   std::vector<Constraint> constraints;
   Metrics reference;          ///< metrics of the reference point, for `base` in constraints
   std::filesystem::path log;  ///< trials.jsonl: appended as trials finish; trials that it holds are not run again; "" for none
-  std::string key;            ///< identifies the objective in the log; a log with another key is an error
+  nlohmann::json measured;  ///< an object: everything that the metrics of a point depend on; a log of something else is an error
   std::function<void(const Trial&)> on_trial;  ///< called after each trial in grid order, resumed ones included; may be empty
 };
 

@@ -2,6 +2,7 @@
 
 #include "taskvec/core/bounded_json.h"
 #include "taskvec/core/error.h"
+#include "taskvec/core/json_difference.h"
 
 #include <nlohmann/json.hpp>
 
@@ -26,23 +27,29 @@ double number(const json& value, double low, double high, const char* what) {
 }
 
 /// The first line, by which the file is known as ours.
-std::string header(const std::string& key) { return json{{"format", 1}, {"key", key}}.dump(); }
+std::string header(const json& measured) {
+  return json{{"format", 2}, {"measured", measured}}.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+/// As it is read back: names may be no UTF-8.
+json as_read(const json& measured) { return parse_bounded_json(header(measured)).at("measured"); }
 
 }  // namespace
 
-TrialLog::TrialLog(const std::filesystem::path& path, const std::string& key, const std::vector<Axis>& axes) : path_(path) {
+TrialLog::TrialLog(const std::filesystem::path& path, const json& measured, const std::vector<Axis>& axes) : path_(path) {
   for (const Axis& axis : axes) names_.push_back(axis.name);
   file_.emplace(path, [&](std::string_view whole, std::string_view half) {
-    if (whole.empty()) return header(key).starts_with(half);
+    if (whole.empty()) return header(measured).starts_with(half);
     const json first = parse_bounded_json(whole.substr(0, whole.find('\n')));
     constexpr std::string_view kTrial = R"({"coefficients":)";
-    return first.is_object() && first.contains("key") && kTrial.substr(0, half.size()) == half.substr(0, kTrial.size());
+    return first.is_object() && (first.contains("measured") || first.contains("key")) &&
+           kTrial.substr(0, half.size()) == half.substr(0, kTrial.size());
   });
-  read(file_->text(), key);
-  if (file_->text().empty()) file_->append(header(key));
+  read(file_->text(), measured);
+  if (file_->text().empty()) file_->append(header(measured));
 }
 
-void TrialLog::read(const std::string& text, const std::string& key) {
+void TrialLog::read(const std::string& text, const json& measured) {
   for (size_t begin = 0, number = 1; begin < text.size(); ++number) {
     const size_t end = text.find('\n', begin);
     const json line = parse_bounded_json(std::string_view(text).substr(begin, end - begin));
@@ -50,13 +57,17 @@ void TrialLog::read(const std::string& text, const std::string& key) {
       if (!line.is_object()) bad("no JSON object");
       if (number > 1) {
         remember(line);
-      } else if (const auto found = line.find("key"); found == line.end() || !found->is_string()) {
-        bad("the first line of a log has a 'key'");
-      } else if (*found != key) {
+      } else if (line.contains("key") && !line.contains("measured")) {
         fail(ErrorCode::InvalidArgument,
-             "{}: holds the trials of another search (key '{}', this one has '{}'): the expression, the sources, the tasks or "
-             "the limit differ; give another -o folder, or delete the file to start anew",
-             path_.string(), found->get<std::string>(), key);
+             "{}: was begun by an earlier version, which did not say all that its trials depend on; give another -o folder, or "
+             "delete the file to start anew",
+             path_.string());
+      } else if (const auto found = line.find("measured"); found == line.end()) {
+        bad("the first line of a log says what was 'measured'");
+      } else if (const std::string what = json_difference(*found, as_read(measured)); !what.empty()) {
+        fail(ErrorCode::InvalidArgument,
+             "{}: holds the trials of another search, with {}; give another -o folder, or delete the file to start anew",
+             path_.string(), what);
       }
     } catch (const std::invalid_argument& error) {
       fail(ErrorCode::Format, "{}: line {} is not a trial of a search: {}; delete the line, or the file to start anew",

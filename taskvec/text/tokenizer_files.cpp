@@ -5,6 +5,7 @@
 #include "taskvec/core/files/atomic_file.h"
 #include "taskvec/core/files/failed_download.h"
 #include "taskvec/core/files/inside.h"
+#include "taskvec/core/fingerprint.h"
 
 #include <nlohmann/json.hpp>
 
@@ -142,6 +143,18 @@ void read_config(TokenizerFiles& files, const fs::path& file) {
 }
 
 }  // namespace
+
+std::string tokenizer_fingerprint(const fs::path& folder) {
+  std::vector<const char*> names{"tokenizer.json"};
+  if (!is_there(folder / names[0])) names = {"vocab.json", "merges.txt"};
+  Fingerprint print;
+  for (const char* name : names) {
+    if (!is_there(folder / name)) return "";
+    print.update(name).update(read_file(inside(folder, name)));
+  }
+  if (is_there(folder / "tokenizer_config.json")) print.update(read_file(inside(folder, "tokenizer_config.json")));
+  return print.hex();
+}
 
 TokenizerFiles read_tokenizer_files(const fs::path& folder) {
   TokenizerFiles files;

@@ -30,6 +30,9 @@ struct TokenizerFiles {
 /// @throws Error{NotFound | Format | Unsupported} naming the file
 TokenizerFiles read_tokenizer_files(const std::filesystem::path& folder);
 
+/// Of the bytes of the files that read_tokenizer_files() reads; "" where there is no tokenizer. @throws Error{Io}
+std::string tokenizer_fingerprint(const std::filesystem::path& folder);
+
 /// Writes a CLIP tokenizer as transformers saves it (tokenizer.json, tokenizer_config.json, special_tokens_map.json) and in the
 /// older form (vocab.json, merges.txt).
 void write_tokenizer_files(const std::filesystem::path& folder, const std::vector<std::string>& tokens_by_id,

@@ -9,6 +9,7 @@
 #include "taskvec/data/ahead.h"
 #include "taskvec/formats/folders/replaceable.h"
 #include "taskvec/train/head.h"
+#include "taskvec/train/identity.h"
 #include "taskvec/train/moves.h"
 #include "taskvec/train/optimiser.h"
 #include "taskvec/train/run_folder.h"
@@ -51,12 +52,10 @@ using Datasets = std::vector<std::shared_ptr<const data::Dataset>>;
 json asked(const models::ClipModel& model, const data::Task& task, const data::Dataset& data, const Datasets& others,
            const FinetuneOptions& o) {
   json asked = {{"command", "finetune"},
-                {"model", model.checkpoint->fingerprint()},
-                {"task", task.name},
-                {"classes", task.classes},
-                {"templates", task.templates},
+                {"weights", model.checkpoint->fingerprint()},
+                {"model", folder_identity(model.network, model.path)},
+                {"task", task_identity(task, data)},
                 {"split", data::name(data::Split::Train)},
-                {"data", data.fingerprint()},
                 {"steps", o.steps},
                 {"batch", o.batch},
                 {"warmup", o.warmup},

@@ -10,6 +10,7 @@
 #include "taskvec/data/dataset.h"
 #include "taskvec/train/augment.h"
 #include "taskvec/train/head.h"
+#include "taskvec/train/identity.h"
 #include "taskvec/train/optimiser.h"
 #include "taskvec/train/prompts.h"
 #include "taskvec/train/run_folder.h"
@@ -169,10 +170,9 @@ void pretrain(const models::ClipConfig& given, const data::Task& task, const fs:
   const at::Device device = bridge::parse_device(options.device);
   const auto dataset = data::open_dataset(task, data::Split::Train, options.train_images);
   const json asked = {{"command", "pretrain"},
-                      {"task", task.name},
-                      {"classes", task.classes},
+                      {"network", given.to_json()},
+                      {"task", task_identity(task, *dataset)},
                       {"split", data::name(data::Split::Train)},
-                      {"data", dataset->fingerprint()},
                       {"steps", options.steps},
                       {"batch", options.batch},
                       {"warmup", options.warmup},

@@ -3,6 +3,7 @@
 #include "taskvec/core/error.h"
 #include "taskvec/core/files/atomic_file.h"
 #include "taskvec/core/fingerprint.h"
+#include "taskvec/core/json_difference.h"
 #include "taskvec/formats/folders/replaceable.h"
 
 #include <fcntl.h>
@@ -33,18 +34,6 @@ std::string digest_of(int64_t step, const bridge::Params& state) {
   for (const auto& [name, tensor] : state) in_order.emplace(name, tensor.detach().cpu().contiguous());
   for (const auto& [name, tensor] : in_order) print.update(name).update(bridge::view(tensor).bytes);
   return print.hex();
-}
-
-/// "learning_rate 0.001 instead of 0.0003", or "" when both ask the same.
-std::string difference(const json& before, const json& now) {
-  json keys = before;  // what one of them lacks, it has by default
-  keys.update(now);
-  const auto told = [](const json& value) { return value.is_null() ? "its default" : value.dump(); };
-  for (const auto& [key, ignored] : keys.items()) {
-    const json old = before.value(key, json()), value = now.value(key, json());
-    if (old != value) return fmt::format("{} {} instead of {}", key, told(old), told(value));
-  }
-  return "";
 }
 
 /// Files of runs stay where they are; everything else beside a model's weights belongs to the model.
@@ -249,7 +238,7 @@ void RunFolder::check_earlier_run(const json& record, bool force) {
   }
   const fs::path next = folder_ / kNext;
   const json started = is_folder(next) ? report::read_run(next) : json();
-  const bool goes_on = !started.is_null() && difference(asked_of(started), asked_).empty();
+  const bool goes_on = !started.is_null() && json_difference(asked_of(started), asked_).empty();
   const bool promoted = goes_on && is_finished(started);  // killed while it was put in its place
   if (force || promoted) check_nothing_in_the_way(folder_, record);
   if (promoted) {
@@ -272,7 +261,7 @@ void RunFolder::check_earlier_run(const json& record, bool force) {
     }
     return;
   }
-  if (const std::string what = difference(before, asked_); !what.empty()) {
+  if (const std::string what = json_difference(before, asked_); !what.empty()) {
     fail(ErrorCode::InvalidArgument,
          "{}: the folder holds {} run with {}; choose another folder, ask for the same, or start anew with --force",
          folder_.string(), is_finished(record) ? "a finished" : "an unfinished", what);

@@ -98,7 +98,7 @@ TEST_F(Walk, WhatPeopleTypeIsAnswered) {
   EXPECT_THAT(run("merge recipe.yml").output, HasSubstr("a merge is an edit: taskvec edit"));
   EXPECT_THAT(run("recipe.yml").output, HasSubstr("recipes are not read yet"));
   EXPECT_THAT(run("edit recipe.yml -s a=a.safetensors -o o").output, HasSubstr("recipes are not read"));
-  EXPECT_THAT(run("edit 'ties(a, b)' -s a=a.safetensors -o o").output, HasSubstr("ties is a merge method"));
+  EXPECT_THAT(run("edit 'dare(a, b)' -s a=a.safetensors -o o").output, HasSubstr("dare is a merge method"));
   EXPECT_THAT(run("edit 'a + 0.3(b - a)' -s a=a.safetensors -s b=b.safetensors -o o").output,
               HasSubstr("products are written with *"));
   EXPECT_THAT(run("edit a -s a=a.safetensors --ouput o").output, HasSubstr("did you mean '--output'?"));

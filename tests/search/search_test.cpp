@@ -105,7 +105,7 @@ TEST(TrialLog, ResumesWithoutMeasuringAgain) {
   Folder folder;
   SearchOptions options = negation_search();
   options.log = folder.path / "trials.jsonl";
-  options.key = "k1";
+  options.measured = {{"sources", {{"ft", "k1"}}}};
   int calls = 0;
   const auto killed = [&](std::span<const double> p) {
     if (++calls == 5) throw std::runtime_error("killed");
@@ -127,8 +127,8 @@ TEST(TrialLog, ResumesWithoutMeasuringAgain) {
   }
   const std::string text = read_file(options.log);
   EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 12);
-  EXPECT_THAT(text,
-              testing::StartsWith("{\"format\":1,\"key\":\"k1\"}\n{\"coefficients\":{\"a\":0.0},\"metrics\":{\"control\":0.7,"));
+  EXPECT_THAT(text, testing::StartsWith("{\"format\":2,\"measured\":{\"sources\":{\"ft\":\"k1\"}}}\n{\"coefficients\":{\"a\":0.0}"
+                                        ",\"metrics\":{\"control\":0.7,"));
 }
 
 TEST(TrialLog, KeepsNan) {
@@ -159,15 +159,15 @@ TEST(TrialLog, Errors) {
   Folder folder;
   SearchOptions options = negation_search();
   options.log = folder.path / "trials.jsonl";
-  options.key = "k1";
+  options.measured = {{"sources", {{"ft", "k1"}}}};
   grid_search(options, negation);
-  options.key = "k2";
-  EXPECT_EQ(message_of([&] { grid_search(options, negation); }),
-            options.log.string() +
-                ": holds the trials of another search (key 'k1', this one has 'k2'): the expression, the sources, the tasks or "
-                "the limit "
-                "differ; give another -o folder, or delete the file to start anew");
-  options.key = "k1";
+  options.measured = {{"sources", {{"ft", "k2"}}}};
+  EXPECT_EQ(
+      message_of([&] { grid_search(options, negation); }),
+      options.log.string() +
+          ": holds the trials of another search, with sources.ft \"k1\" instead of \"k2\"; give another -o folder, or delete "
+          "the file to start anew");
+  options.measured = {{"sources", {{"ft", "k1"}}}};
   std::ofstream(options.log, std::ios::app) << "[1, 2\n";
   EXPECT_THAT(message_of([&] { grid_search(options, negation); }),
               HasSubstr("trials.jsonl: line 13 is not a trial of a search: "));
@@ -182,13 +182,14 @@ TEST(TrialLog, Errors) {
        {R"({"coefficients":{"a":0},"metrics":{"m":-5},"seconds":1})", R"({"coefficients":{"a":"x"},"metrics":{},"seconds":1})",
         R"({"coefficients":{"a":0},"metrics":{"m":2},"seconds":1})", R"({"metrics":{},"seconds":1})",
         R"({"coefficients":{"a":0},"metrics":{"m":0},"seconds":-1})"}) {
-    std::ofstream(options.log) << "{\"format\":1,\"key\":\"k1\"}\n" << line << "\n";
+    std::ofstream(options.log) << "{\"format\":2,\"measured\":{\"sources\":{\"ft\":\"k1\"}}}\n" << line << "\n";
     EXPECT_THAT(message_of([&] { grid_search(options, negation); }),
                 HasSubstr("trials.jsonl: line 2 is not a trial of a search: "))
         << line;
   }
   // What is no half of a line of ours is left as it is.
-  for (const char* text : {"my notes in one line", "{\"format\":1,\"key\":\"k1\"}\nmy notes", "{\"precious\":1}"}) {
+  for (const char* text :
+       {"my notes in one line", "{\"format\":2,\"measured\":{\"sources\":{\"ft\":\"k1\"}}}\nmy notes", "{\"precious\":1}"}) {
     std::ofstream(options.log) << text;
     EXPECT_THAT(message_of([&] { grid_search(options, negation); }), HasSubstr("ends without a line end")) << text;
     std::ifstream file(options.log);

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "taskvec/edit/plan.h"
+#include "taskvec/edit/draft.h"
 
 namespace taskvec::edit {
 
@@ -68,8 +68,8 @@ class Resident {
   const Plan& at(std::span<const double> values);
 
  private:
-  /// Sets the terms. @return the reduced coefficients per group of tensors
-  std::vector<std::vector<double>> set(std::span<const double> values);
+  /// Sets the terms. @return what each group of tensors is made of
+  std::vector<Form> set(std::span<const double> values);
 
   struct State;
   std::unique_ptr<State> state_;

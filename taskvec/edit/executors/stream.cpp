@@ -83,9 +83,11 @@ std::vector<Overflow> overflows_of(const Plan& plan, const SweepResult& swept) {
 
 Summary run(const Plan& plan, const fs::path& output, std::optional<formats::Output> format) {
   check_not_a_source(plan, output);
+  const Progress clock("", 0, "");
+  const Merges merges(plan);
   Progress progress("edit", plan.bytes_written(), "bytes");
   formats::CheckpointWriter writer(output, layout_of(plan, format ? *format : formats::output_of(output)));
-  const SweepResult swept = sweep(plan, [&](size_t tensor, uint64_t offset, std::span<const std::byte> bytes) {
+  const SweepResult swept = sweep(plan, merges, [&](size_t tensor, uint64_t offset, std::span<const std::byte> bytes) {
     writer.write(tensor, offset, bytes);
     // Only a hint, so it does not matter that another thread may still be busy with an earlier part of the block.
     const uint64_t end = offset + bytes.size(), begin = (end - 1) / kFlushBlock * kFlushBlock;
@@ -104,7 +106,7 @@ Summary run(const Plan& plan, const fs::path& output, std::optional<formats::Out
   return {.tensors = static_cast<int64_t>(plan.tensors.size()),
           .bytes_read = plan.bytes_read(),
           .bytes_written = plan.bytes_written(),
-          .seconds = progress.seconds(),
+          .seconds = clock.seconds(),
           .non_finite = swept.non_finite,
           .non_finite_tensors = std::move(non_finite),
           .overflows = std::move(overflows)};

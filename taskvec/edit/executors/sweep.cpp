@@ -19,8 +19,9 @@ constexpr int64_t kComputeBytes = int64_t{64} << 10;
 
 class Sweep {
  public:
-  Sweep(const Plan& plan, const TileConsumer& consume)
+  Sweep(const Plan& plan, const Merges& merges, const TileConsumer& consume)
       : plan_(plan),
+        merges_(merges),
         queue_(consume, kConsumeBytes, 2 * static_cast<size_t>(thread_count()) + 2),
         tiles_(tiles_of(plan)),
         fingerprints_(checkpoints_of(plan)),
@@ -74,7 +75,8 @@ class Sweep {
         given_[tile.tensor] += there;
         continue;
       }
-      const auto found = compute_counted(tensor, sources, begin + done, count, saturate, out + done * item);
+      const auto calls = tensor.calls.empty() ? CallValues() : merges_.values(tile, sources, begin + done, count);
+      const auto found = compute_counted(tensor, sources, begin + done, count, saturate, out + done * item, calls);
       given_[tile.tensor] += found.given;
       non_finite_[tile.tensor] += found.total - (saturate ? found.overflowed : 0);
       overflowed_[tile.tensor] += found.overflowed;
@@ -82,6 +84,7 @@ class Sweep {
   }
 
   const Plan& plan_;
+  const Merges& merges_;
   ConsumerQueue queue_;
   std::vector<Tile> tiles_;
   formats::PassingFingerprints fingerprints_;
@@ -91,6 +94,8 @@ class Sweep {
 
 }  // namespace
 
-SweepResult sweep(const Plan& plan, const TileConsumer& consume) { return Sweep(plan, consume).run(); }
+SweepResult sweep(const Plan& plan, const Merges& merges, const TileConsumer& consume) {
+  return Sweep(plan, merges, consume).run();
+}
 
 }  // namespace taskvec::edit

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "taskvec/edit/plan.h"
+#include "taskvec/edit/executors/merges.h"
 
 #include <functional>
 
@@ -25,6 +25,7 @@ using TileConsumer = std::function<void(size_t tensor, uint64_t offset, std::spa
 
 /// Computes every output tensor tile by tile and fingerprints the sources on the way: every source is read once, and nothing is
 /// kept but a few tiles per thread. Calls `consume` from all threads, one at a time, once for every byte of the output.
-SweepResult sweep(const Plan& plan, const TileConsumer& consume);
+/// @param merges  of the plan's calls
+SweepResult sweep(const Plan& plan, const Merges& merges, const TileConsumer& consume);
 
 }  // namespace taskvec::edit

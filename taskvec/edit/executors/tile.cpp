@@ -8,26 +8,43 @@ namespace {
 
 constexpr uint64_t kBlock = uint64_t{16} << 20;  // a multiple of kHashChunk, at which tiles begin
 
-std::vector<kernels::Addend> addends_of(const TensorPlan& tensor, std::span<const TileSource> sources, int64_t first) {
+}  // namespace
+
+std::vector<kernels::Addend> addends_of(std::span<const TensorPlan::Term> terms, std::span<const TileSource> sources,
+                                        const CallValues& calls, int64_t first) {
   std::vector<kernels::Addend> addends;
-  addends.reserve(sources.size());
-  for (size_t k = 0; k < sources.size(); ++k)
-    addends.push_back({sources[k].dtype(), sources[k].data(first), tensor.terms[k].coefficient});
+  addends.reserve(terms.size());
+  for (size_t k = 0; k < terms.size(); ++k) {
+    // Sources come in the order of the terms, but for those of calls.
+    const TileSource* source = k < sources.size() && sources[k].source == terms[k].source ? &sources[k] : nullptr;
+    if (source == nullptr)
+      for (const auto& other : sources)
+        if (other.source == terms[k].source) source = &other;
+    if (source != nullptr) {
+      addends.push_back({source->dtype(), source->data(first), terms[k].coefficient});
+    } else {
+      const auto& values = calls.at(terms[k].source);
+      addends.push_back({Dtype::F32, reinterpret_cast<const std::byte*>(values.data()), terms[k].coefficient});
+    }
+  }
   return addends;
 }
 
-}  // namespace
-
 std::vector<Tile> tiles_of(const Plan& plan) {
   std::vector<Tile> tiles;
-  for (size_t t = 0; t < plan.tensors.size(); ++t) {
-    const auto& tensor = plan.tensors[t];
-    int64_t narrowest = itemsize(tensor.info.dtype);
-    for (const auto& term : tensor.terms)
-      narrowest = std::min(narrowest, itemsize(plan.sources[term.source]->manifest().find(tensor.name)->info.dtype));
-    const int64_t total = tensor.info.numel(), step = formats::kHashChunk / narrowest;
-    for (int64_t begin = 0; begin < total; begin += step) tiles.push_back({t, begin, std::min(step, total - begin)});
-  }
+  for (size_t t = 0; t < plan.tensors.size(); ++t)
+    for (const Tile& tile : tiles_of(plan, t)) tiles.push_back(tile);
+  return tiles;
+}
+
+std::vector<Tile> tiles_of(const Plan& plan, size_t t) {
+  std::vector<Tile> tiles;
+  const auto& tensor = plan.tensors[t];
+  int64_t narrowest = itemsize(tensor.info.dtype);
+  for (const size_t source : plan.sources_of(tensor))
+    narrowest = std::min(narrowest, itemsize(plan.sources[source]->manifest().find(tensor.name)->info.dtype));
+  const int64_t total = tensor.info.numel(), step = formats::kHashChunk / narrowest;
+  for (int64_t begin = 0; begin < total; begin += step) tiles.push_back({t, begin, std::min(step, total - begin)});
   return tiles;
 }
 
@@ -49,13 +66,14 @@ void TileSource::release() const {
 std::vector<TileSource> sources_of(const Plan& plan, const Tile& tile) {
   const auto& tensor = plan.tensors[tile.tensor];
   std::vector<TileSource> sources;
-  sources.reserve(tensor.terms.size());
-  for (const auto& term : tensor.terms) {
-    const formats::Checkpoint& checkpoint = *plan.sources[term.source];
+  const std::vector<size_t> indices = plan.sources_of(tensor);
+  sources.reserve(indices.size());
+  for (const size_t index : indices) {
+    const formats::Checkpoint& checkpoint = *plan.sources[index];
     const formats::TensorEntry& entry = checkpoint.entry(tensor.name);
     const auto item = static_cast<uint64_t>(itemsize(entry.info.dtype));
     sources.push_back(
-        {term.source, {checkpoint, entry, static_cast<uint64_t>(tile.begin) * item, static_cast<uint64_t>(tile.n) * item}});
+        {index, {checkpoint, entry, static_cast<uint64_t>(tile.begin) * item, static_cast<uint64_t>(tile.n) * item}});
   }
   return sources;
 }
@@ -83,19 +101,19 @@ void TileHashes::add(int64_t first, int64_t n) {
 }
 
 void compute(const TensorPlan& tensor, std::span<const TileSource> sources, int64_t first, int64_t n, bool saturate,
-             std::byte* out) {
+             std::byte* out, const CallValues& calls) {
   if (tensor.is_copy) {
     std::memcpy(out, sources[0].data(first), static_cast<size_t>(n * itemsize(tensor.info.dtype)));
     return;
   }
-  const auto addends = addends_of(tensor, sources, first);
+  const auto addends = addends_of(tensor.terms, sources, calls, first);
   kernels::weighted_sum(addends, n, tensor.info.dtype, out);
   if (saturate) kernels::find_overflow(addends, n, tensor.info.dtype, out, saturate);
 }
 
 kernels::NonFinite compute_counted(const TensorPlan& tensor, std::span<const TileSource> sources, int64_t first, int64_t n,
-                                   bool saturate, std::byte* out) {
-  const auto addends = addends_of(tensor, sources, first);
+                                   bool saturate, std::byte* out, const CallValues& calls) {
+  const auto addends = addends_of(tensor.terms, sources, calls, first);
   kernels::weighted_sum(addends, n, tensor.info.dtype, out);
   return kernels::find_overflow(addends, n, tensor.info.dtype, out, saturate);
 }

@@ -3,8 +3,10 @@
 #include "taskvec/edit/plan.h"
 #include "taskvec/formats/fingerprint.h"
 #include "taskvec/kernels/overflow.h"
+#include "taskvec/kernels/weighted_sum.h"
 
 #include <functional>
+#include <map>
 
 namespace taskvec::edit {
 
@@ -17,6 +19,7 @@ struct Tile {
 /// Tiles that cover every output tensor, in order. Each begins at a multiple of formats::kHashChunk bytes in every source, and is
 /// small enough for a few big tensors to be shared evenly by the cores.
 std::vector<Tile> tiles_of(const Plan& plan);
+std::vector<Tile> tiles_of(const Plan& plan, size_t tensor);  ///< of one
 
 /// The bytes of one addend of a tile.
 struct TileSource {
@@ -32,7 +35,7 @@ struct TileSource {
   void release() const;
 };
 
-/// One per term of the tensor.
+/// Plan::sources_of() the tensor.
 std::vector<TileSource> sources_of(const Plan& plan, const Tile& tile);
 
 /// The sources of a plan, for PassingFingerprints.
@@ -50,14 +53,22 @@ class TileHashes {
   std::vector<formats::PassingFingerprints::Run> runs_;
 };
 
+/// What calls come to in a range of elements: TensorPlan::Term::source -> float32 values.
+using CallValues = std::map<size_t, std::vector<float>>;
+
+/// The addends of a sum at elements [first, ...) of a tile.
+std::vector<kernels::Addend> addends_of(std::span<const TensorPlan::Term> terms, std::span<const TileSource> sources,
+                                        const CallValues& calls, int64_t first);
+
 /// Elements [first, first + n) of a tile into `out`: a byte copy where the plan says so, a weighted sum otherwise.
 /// @param sources   of the tile
 /// @param saturate  clamp what overflows the output's dtype
+/// @param calls     of the tensor, in these elements (merges.h)
 void compute(const TensorPlan& tensor, std::span<const TileSource> sources, int64_t first, int64_t n, bool saturate,
-             std::byte* out);
+             std::byte* out, const CallValues& calls = {});
 
 /// The same for a tensor that is no copy, and counts what is not finite.
 kernels::NonFinite compute_counted(const TensorPlan& tensor, std::span<const TileSource> sources, int64_t first, int64_t n,
-                                   bool saturate, std::byte* out);
+                                   bool saturate, std::byte* out, const CallValues& calls = {});
 
 }  // namespace taskvec::edit

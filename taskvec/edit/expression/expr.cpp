@@ -3,8 +3,12 @@
 #include "taskvec/core/error.h"
 #include "taskvec/core/glob.h"
 #include "taskvec/edit/expression/node.h"
+#include "taskvec/edit/methods/method.h"
+
+#include <fmt/ranges.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 
 namespace taskvec::edit {
@@ -47,6 +51,41 @@ void require_same_kind(const Expr& a, const Expr& b, const char* what) {
     fail(ErrorCode::InvalidArgument, "{} needs weights on both sides or numbers on both sides; to scale weights, use *", what);
 }
 
+/// A parameter's name without the number of the argument that it is for. @throws Error{InvalidArgument} where there is none
+struct ParameterName {
+  const Parameter* parameter;
+  std::optional<size_t> argument;
+};
+std::optional<ParameterName> find_parameter(const Method& method, std::string_view name) {
+  for (const Parameter& parameter : method.parameters) {
+    if (name == parameter.name) return ParameterName{&parameter, std::nullopt};
+    if (!parameter.of_argument || !name.starts_with(parameter.name)) continue;
+    const std::string_view digits = name.substr(parameter.name.size());
+    size_t number = 0;
+    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), number);
+    if (error == std::errc{} && end == digits.data() + digits.size() && number > 0 && digits.front() != '0')
+      return ParameterName{&parameter, number - 1};
+  }
+  return std::nullopt;
+}
+
+void check_parameter(const Method& method, size_t arguments, const std::string& name, const Node& value) {
+  const auto found = find_parameter(method, name);
+  if (!found) {
+    std::vector<std::string> known;
+    for (const Parameter& parameter : method.parameters) known.emplace_back(parameter.name);
+    fail(ErrorCode::InvalidArgument, "{} has no parameter '{}'{}; it has {}", method.name, name, did_you_mean(name, known),
+         fmt::join(known, ", "));
+  }
+  if (found->argument && *found->argument >= arguments)
+    fail(ErrorCode::InvalidArgument, "{} is for argument {}, but there are {}", name, *found->argument + 1, arguments);
+  const auto& words = found->parameter->words;
+  if (words.empty() ? value.weights || value.kind == NodeKind::Word
+                    : value.kind != NodeKind::Word || std::ranges::find(words, value.text) == words.end())
+    fail(ErrorCode::InvalidArgument, "{} takes {}", name,
+         words.empty() ? "a number" : fmt::format("one of {}", fmt::join(words, ", ")));
+}
+
 std::vector<std::string> names_of(const Node& root, NodeKind kind) {
   std::vector<std::string> names;
   walk(root, [&](const Node& node) {
@@ -57,7 +96,7 @@ std::vector<std::string> names_of(const Node& root, NodeKind kind) {
 
 bool equal(const Node& a, const Node& b) {
   if (&a == &b) return true;
-  if (a.kind != b.kind || a.text != b.text || a.inverted != b.inverted || a.size != b.size) return false;
+  if (a.kind != b.kind || a.text != b.text || a.names != b.names || a.inverted != b.inverted || a.size != b.size) return false;
   if (a.value != b.value || std::signbit(a.value) != std::signbit(b.value) || a.children.size() != b.children.size())
     return false;
   for (size_t i = 0; i < a.children.size(); ++i)
@@ -126,6 +165,48 @@ Expr select(const Expr& a, std::string pattern, bool inverted) {
   node.inverted = inverted;
   node.children.push_back(a.shared());
   return finish(std::move(node));
+}
+
+Expr word(std::string text) {
+  Node node{.kind = NodeKind::Word};
+  node.text = std::move(text);
+  return finish(std::move(node));
+}
+
+Expr call(std::string method, const std::vector<Expr>& arguments, const std::vector<std::pair<std::string, Expr>>& parameters) {
+  const Method* known = find_method(method);
+  if (known == nullptr) fail(ErrorCode::InvalidArgument, "'{}' is no method", method);
+  if (arguments.size() < known->least_arguments)
+    fail(ErrorCode::InvalidArgument, "{} takes at least {} weights, got {}", method, known->least_arguments, arguments.size());
+  Node node{.kind = NodeKind::Call};
+  node.text = std::move(method);
+  for (const Expr& argument : arguments) {
+    if (!argument.node().weights) fail(ErrorCode::InvalidArgument, "{} takes weights, then parameters by name", node.text);
+    node.children.push_back(argument.shared());
+  }
+  for (const auto& [name, value] : parameters) {
+    check_parameter(*known, arguments.size(), name, value.node());
+    if (std::ranges::find(node.names, name) != node.names.end()) fail(ErrorCode::InvalidArgument, "{} is given twice", name);
+    node.names.push_back(name);
+    node.children.push_back(value.shared());
+  }
+  return finish(std::move(node));
+}
+
+Settings settings_of(const Node& call, const std::function<double(const Node&)>& number) {
+  const Method& method = *find_method(call.text);
+  const size_t arguments = call.children.size() - call.names.size();
+  Settings settings(method.parameters, arguments);
+  for (const bool of_one : {false, true})  // what is said of one argument wins over what is said of all
+    for (size_t i = 0; i < call.names.size(); ++i) {
+      const auto found = find_parameter(method, call.names[i]);
+      if (found->argument.has_value() != of_one) continue;
+      const Node& value = *call.children[arguments + i];
+      const auto& words = found->parameter->words;
+      settings.set(found->parameter->name, found->argument,
+                   words.empty() ? number(value) : static_cast<double>(std::ranges::find(words, value.text) - words.begin()));
+    }
+  return settings;
 }
 
 }  // namespace taskvec::edit

@@ -15,11 +15,13 @@ struct Node;
 ///     base + 0.4*(mnist - base) - $x*toxic
 ///     interpolate(base, ft, 0.3)
 ///     base + 0.3*(ft - base) @ "vision_model.*" + 0.1*(ft - base) @ !"vision_model.*"
+///     base + 0.6*ties(a - base, b - base, density=0.2)
 ///
 /// `@ "pattern"` keeps a term for the tensors whose names match and drops it for the others; it binds tighter than + and looser
 /// than *. Sources are identifiers; `$name` is a coefficient whose value is given later. Products and quotients need a number on
-/// one side (the divisor): every expression is affine in its sources. An expression may hold 1,000 levels and 100,000 nodes;
-/// builders throw Error{InvalidArgument} beyond that, and where numbers and weights are mixed up (`base + 1`, `a*b`).
+/// one side (the divisor): every expression is affine in its sources and in calls of methods (methods/method.h), whose arguments
+/// are such expressions again. An expression may hold 1,000 levels and 100,000 nodes; builders throw Error{InvalidArgument}
+/// beyond that, and where numbers and weights are mixed up (`base + 1`, `a*b`).
 class Expr {
  public:
   explicit Expr(std::shared_ptr<const Node> node) : node_(std::move(node)) {}
@@ -50,6 +52,11 @@ Expr operator/(const Expr& a, const Expr& b);
 Expr operator-(const Expr& a);
 Expr interpolate(const Expr& a, const Expr& b, const Expr& t);
 Expr select(const Expr& a, std::string pattern, bool inverted = false);
+/// A value of a parameter that is one of some words.
+Expr word(std::string text);
+/// A call of a method. @param parameters  "density", or "density2" for the second argument alone: a number or a word
+/// @throws Error{InvalidArgument} naming what there is: methods, parameters, words; for arguments that are no weights
+Expr call(std::string method, const std::vector<Expr>& arguments, const std::vector<std::pair<std::string, Expr>>& parameters);
 
 using CoefficientValues = std::map<std::string, double, std::less<>>;
 

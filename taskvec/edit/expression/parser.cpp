@@ -2,8 +2,9 @@
 #include "taskvec/edit/expression/expr.h"
 #include "taskvec/edit/expression/node.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
-#include <array>
 #include <charconv>
 
 namespace taskvec::edit {
@@ -37,7 +38,6 @@ std::string no_function(std::string_view name) {
                                  {"task_arithmetic", "write the sum, as in base + 0.3*(a - base) + 0.3*(b - base)"},
                                  {"lerp", "it is interpolate(a, b, t)"},
                                  {"passthrough", "write the source's name"},
-                                 {"ties", kNone},
                                  {"dare", kNone},
                                  {"dare_ties", kNone},
                                  {"dare_linear", kNone},
@@ -57,19 +57,21 @@ std::string no_function(std::string_view name) {
     if (method.name != name) continue;
     return method.instead.empty()
                ? fmt::format(
-                     "{} is a merge method that expressions do not have; they have + - * /, interpolate(a, b, t) and "
-                     "@ \"pattern\", e.g. base + 0.3*(a - base) + 0.3*(b - base)",
+                     "{} is a merge method that expressions do not have yet; they have + - * /, interpolate(a, b, t), "
+                     "ties(a - base, ...) and @ \"pattern\", e.g. base + 0.3*(a - base) + 0.3*(b - base)",
                      name)
                : fmt::format("{} is no function here: {}", name, method.instead);
   }
-  const std::array<std::string, 1> known = {"interpolate"};
-  return fmt::format("'{}' is no function; there is interpolate(a, b, t){}", name, did_you_mean(name, known));
+  std::vector<std::string> known{"interpolate"};
+  for (const edit::Method& method : methods()) known.emplace_back(method.name);
+  return fmt::format("'{}' is no function; there are {}{}", name, fmt::join(known, ", "), did_you_mean(name, known));
 }
 
 /// Recursive descent:
 ///     sum := term (('+' | '-') term)*          term := product ('@' '!'? string)*
 ///     product := unary (('*' | '/') unary)*    unary := ('-' | '+') unary | primary
 ///     primary := number | source | '$' name | 'interpolate' '(' sum ',' sum ',' sum ')' | '(' sum ')'
+///              | method '(' sum (',' sum)* (',' name '=' (word | sum))* ')'
 class Parser {
  public:
   explicit Parser(std::string_view text) : text_(text) {}
@@ -193,8 +195,38 @@ class Parser {
     const std::string_view name = parse_name();
     if (name.empty()) error_here("expected a source, a number, a $coefficient or '('");
     if (peek() != '(') return source(std::string(name));
-    if (name != "interpolate") error_at(position, no_function(name));
-    return parse_interpolate(position);
+    if (name == "interpolate") return parse_interpolate(position);
+    if (find_method(name) == nullptr) error_at(position, no_function(name));
+    return parse_call(position, std::string(name));
+  }
+
+  Expr parse_call(size_t position, std::string method) {
+    std::vector<Expr> arguments;
+    std::vector<std::pair<std::string, Expr>> parameters;
+    accept('(');
+    do {
+      peek();
+      const size_t begin = at_;
+      std::string name(parse_name());
+      if (!name.empty() && accept('=')) {
+        peek();
+        const size_t value = at_;
+        const std::string text(parse_name());
+        const char next = peek();
+        if (!text.empty() && (next == ',' || next == ')')) {
+          parameters.emplace_back(std::move(name), word(text));
+        } else {
+          at_ = value;
+          parameters.emplace_back(std::move(name), parse_sum());
+        }
+        continue;
+      }
+      at_ = begin;
+      if (!parameters.empty()) error_here("weights come before parameters: method(weights, ..., name=value, ...)");
+      arguments.push_back(parse_sum());
+    } while (accept(','));
+    if (!accept(')')) error_here(fmt::format("expected ',' or ')' in the call of {}", method));
+    return build(position, [&] { return call(std::move(method), arguments, parameters); });
   }
 
   Expr parse_interpolate(size_t position) {

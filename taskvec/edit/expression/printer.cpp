@@ -65,6 +65,18 @@ void print(const Node& node, std::string& out) {
       }
       out += ')';
       break;
+    case NodeKind::Call: {
+      out += node.text + "(";
+      const size_t arguments = node.children.size() - node.names.size();
+      for (size_t i = 0; i < node.children.size(); ++i) {
+        if (i > 0) out += ", ";
+        if (i >= arguments) out += node.names[i - arguments] + "=";
+        print(*node.children[i], out);
+      }
+      out += ')';
+      break;
+    }
+    case NodeKind::Word: out += node.text; break;
     case NodeKind::Select:
       print_operand(*node.children[0], kTerm, out);
       print_pattern(node, out);

@@ -2,6 +2,7 @@
 #include "taskvec/edit/expression/number_text.h"
 #include "taskvec/edit/expression/reducer.h"
 
+#include <algorithm>
 #include <cmath>
 
 namespace taskvec::edit {
@@ -17,6 +18,7 @@ bool is_selected(const Node& node, const Index& pattern_index, const std::string
 struct Evaluation {
   const Index& source_index;
   const Index& pattern_index;
+  const std::vector<Expr>& calls;
   const std::string& key;
   const CoefficientValues& values;
 
@@ -56,18 +58,28 @@ struct Evaluation {
         return (1 - t) * child(0) + t * child(1);
       }
       case NodeKind::Select: return selected(node) ? child(0) : 0.0;
-      case NodeKind::Source: break;
+      case NodeKind::Source:
+      case NodeKind::Call:
+      case NodeKind::Word: break;
     }
     fail(ErrorCode::InvalidArgument, "weights where a number is needed: {}", node.text);
   }
 
-  /// One coefficient per source. Bottom up, so that a part of the expression means the same wherever it stands: in
+  size_t atoms() const { return source_index.size() + calls.size(); }
+
+  /// One coefficient per atom. Bottom up, so that a part of the expression means the same wherever it stands: in
   /// (a + a + a)/3 the sum is 3 before it is divided, and the result exactly 1.
   std::vector<double> weights(const Node& node) const {
     switch (node.kind) {
       case NodeKind::Source: {
-        std::vector<double> out(source_index.size());
+        std::vector<double> out(atoms());
         out[source_index.find(node.text)->second] = 1;
+        return out;
+      }
+      case NodeKind::Call: {
+        std::vector<double> out(atoms());
+        const auto same = [&](const Expr& call) { return call == Expr(std::make_shared<Node>(node)); };
+        out[source_index.size() + static_cast<size_t>(std::ranges::find_if(calls, same) - calls.begin())] = 1;
         return out;
       }
       case NodeKind::Negate: return map(weights(*node.children[0]), [](double c) { return -c; });
@@ -86,7 +98,7 @@ struct Evaluation {
         const double t = number(*node.children[2]);
         return zip(node, [&](double a, double b) { return (1 - t) * a + t * b; });
       }
-      case NodeKind::Select: return selected(node) ? weights(*node.children[0]) : std::vector<double>(source_index.size());
+      case NodeKind::Select: return selected(node) ? weights(*node.children[0]) : std::vector<double>(atoms());
       default: fail(ErrorCode::InvalidArgument, "a number where weights are needed");
     }
   }
@@ -114,6 +126,12 @@ Reducer::Reducer(Expr expr) : expr_(std::move(expr)), sources_(expr_.sources()) 
     if (node.kind == NodeKind::Select && pattern_index_.emplace(node.text, patterns_.size()).second)
       patterns_.emplace_back(node.text);
   });
+  find_calls(expr_.shared());
+}
+
+void Reducer::find_calls(const std::shared_ptr<const Node>& node) {
+  for (const auto& child : node->children) find_calls(child);
+  if (node->kind == NodeKind::Call && std::ranges::find(calls_, Expr(node)) == calls_.end()) calls_.emplace_back(node);
 }
 
 std::string Reducer::key(std::string_view tensor_name) const {
@@ -133,15 +151,29 @@ std::vector<bool> Reducer::participants(const std::string& key) const {
   return out;
 }
 
-std::vector<double> Reducer::coefficients(const std::string& key, const CoefficientValues& values) const {
-  const Evaluation evaluation{source_index_, pattern_index_, key, values};
-  std::vector<double> out = evaluation.weights(expr_.node());
-  for (size_t i = 0; i < out.size(); ++i) {
-    if (!std::isfinite(out[i]))
-      fail(ErrorCode::InvalidArgument, "the coefficient of source '{}' comes to {}; expected a finite number", sources_[i],
-           out[i]);
+void Reducer::check_finite(const std::vector<double>& atoms) const {
+  for (size_t i = 0; i < atoms.size(); ++i) {
+    if (!std::isfinite(atoms[i]))
+      fail(ErrorCode::InvalidArgument, "the coefficient of {} comes to {}; expected a finite number",
+           i < sources_.size() ? "source '" + sources_[i] + "'" : to_string(calls_[i - sources_.size()]), atoms[i]);
   }
+}
+
+std::vector<double> Reducer::coefficients(const std::string& key, const CoefficientValues& values) const {
+  std::vector<double> out = Evaluation{source_index_, pattern_index_, calls_, key, values}.weights(expr_.node());
+  check_finite(out);
   return out;
+}
+
+Reducer::CallForm Reducer::call(size_t index, const std::string& key, const CoefficientValues& values) const {
+  const Node& node = calls_.at(index).node();
+  const Evaluation evaluation{source_index_, pattern_index_, calls_, key, values};
+  CallForm form{settings_of(node, [&](const Node& value) { return evaluation.number(value); }), {}};
+  for (size_t i = 0; i < form.settings.arguments(); ++i) {
+    form.arguments.push_back(evaluation.weights(*node.children[i]));
+    check_finite(form.arguments.back());
+  }
+  return form;
 }
 
 std::vector<std::pair<std::string, double>> reduce(const Expr& expr, std::string_view tensor_name,
@@ -149,7 +181,7 @@ std::vector<std::pair<std::string, double>> reduce(const Expr& expr, std::string
   const Reducer reducer(expr);
   const std::vector<double> coefficients = reducer.coefficients(reducer.key(tensor_name), values);
   std::vector<std::pair<std::string, double>> out;
-  for (size_t i = 0; i < coefficients.size(); ++i)
+  for (size_t i = 0; i < reducer.sources().size(); ++i)
     if (coefficients[i] != 0) out.emplace_back(reducer.sources()[i], coefficients[i]);
   return out;
 }
