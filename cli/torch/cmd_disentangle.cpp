@@ -3,14 +3,11 @@
 #include "taskvec/analysis/disentanglement.h"
 #include "taskvec/core/console.h"
 #include "taskvec/core/error.h"
-#include "taskvec/core/files/atomic_file.h"
 #include "taskvec/core/progress.h"
-#include "taskvec/eval/linear_sweep.h"
-#include "taskvec/report/plot.h"
+#include "taskvec/eval/objective.h"
 #include "taskvec/report/result_folder.h"
 #include "taskvec/report/table.h"
 #include "taskvec/search/grid.h"
-#include "taskvec/train/head.h"
 
 #include <nlohmann/json.hpp>
 
@@ -41,44 +38,6 @@ eval::EditedClip open_pair(const Arguments& arguments) {
   std::vector<std::string> sources{"base=" + arguments.model};
   sources.insert(sources.end(), arguments.sources.begin(), arguments.sources.end());
   return open_model(fmt::format("base + $a*({} - base) + $b*({} - base)", names[0], names[1]), sources, {}, arguments.device);
-}
-
-/// What the two tasks' samples are answered at (a, b).
-analysis::Logits make_logits(eval::EditedClip& model, eval::Evaluator& evaluator, const std::vector<data::Task>& tasks,
-                             data::Split split) {
-  if (evaluator.linear()) {
-    // base + $a*... + $b*... of one text encoder is affine; without that there is no sweep and every point is a pass.
-    if (const auto sweep = eval::LinearSweep::make(model, evaluator, tasks, split)) {
-      return [sweep](size_t task, std::span<const double> alpha) { return sweep->logits(task, alpha); };
-    }
-  }
-  return [&, split](size_t task, std::span<const double> alpha) {
-    const bridge::Params& params = model.apply(alpha);
-    return train::classify(evaluator.features(params, tasks[task], split), evaluator.head(params, tasks[task]));
-  };
-}
-
-void write_map(const std::filesystem::path& stem, const std::string& mode, const std::vector<data::Task>& tasks,
-               const std::vector<double>& grid, const at::Tensor& error) {
-  report::HeatMap map{.title = "Disentanglement error, " + mode,
-                      .labels = {},
-                      .matrix = {},
-                      .low = 0,
-                      .high = 1,
-                      .x_label = "times the vector of " + tasks[1].name,
-                      .y_label = "times the vector of " + tasks[0].name,
-                      .value_label = "ξ",
-                      .numbers = grid.size() <= 9,
-                      .frame = {}};
-  for (size_t i = 0; i < grid.size(); ++i) {
-    map.labels.push_back(report::coefficient(grid[i]));
-    const at::Tensor row = error[static_cast<int64_t>(i)].contiguous();
-    map.matrix.emplace_back(row.const_data_ptr<double>(), row.const_data_ptr<double>() + row.numel());
-    if (grid[i] < 0 || grid[i] > 1) continue;
-    if (!map.frame) map.frame = std::pair(i, i);
-    map.frame->second = i;
-  }
-  report::write_picture(stem, map);
 }
 
 std::string with_interval(const analysis::Mean& mean) { return fmt::format("{:.3f} ± {:.3f}", mean.value, mean.half_width); }
@@ -123,13 +82,13 @@ void run_disentangle(Arguments& arguments) {
     keep_sweeps(evaluator, arguments.cache);
     const Meaning meaning = choose_mode(evaluator, model, mode, arguments.origin);
     Progress progress(mode, static_cast<int64_t>(grid.size() * grid.size()), "points");
-    const auto map =
-        analysis::disentanglement_error(make_logits(model, evaluator, tasks, split), grid, distance, [&] { progress.add(1); });
+    const auto map = analysis::disentanglement_error(eval::make_logits(model, evaluator, tasks, split), grid, distance,
+                                                     [&] { progress.add(1); });
     all["modes"][mode] = to_json(map);
     if (!meaning.origin.empty()) all["modes"][mode]["origin"] = meaning.origin;
     table.row({mode, with_interval(map.everywhere), with_interval(map.box)});
     if (!arguments.output.empty()) {
-      write_map(folder.path / mode, mode, tasks, grid, map.error);
+      report::write_picture(folder.path / mode, analysis::error_plot(map, grid, tasks[0].name, tasks[1].name, mode));
     }
   }
   if (!arguments.output.empty()) folder.write(all);

@@ -25,23 +25,6 @@ struct Arguments {
 
 using Models = std::vector<std::pair<std::string, bridge::Params>>;
 
-/// Names of a group's parameters, in the order of the network.
-using Groups = std::vector<std::pair<std::string, std::vector<std::string>>>;
-
-Groups layers_of(const models::Clip& network) {
-  Groups groups;
-  for (const models::ParamInfo& info : network.params().params) {
-    if (!models::Clip::is_image_encoder(info.name)) continue;
-    const std::string group = info.layer >= 0                          ? fmt::format("layer {}", info.layer)
-                              : info.name.starts_with("vision_model.") ? "around the layers"
-                                                                       : "projection";
-    auto found = std::find_if(groups.begin(), groups.end(), [&](const auto& entry) { return entry.first == group; });
-    if (found == groups.end()) found = groups.insert(groups.end(), {group, {}});
-    found->second.push_back(info.name);
-  }
-  return groups;
-}
-
 std::string number(double value) { return std::isnan(value) ? "–" : fmt::format("{:.3f}", value); }
 
 void print_vectors(const eval::TaskVectorGeometry& whole) {
@@ -138,7 +121,7 @@ void run_geometry(const Arguments& arguments) {
   }
   const auto whole = eval::task_vector_geometry(base.params, vectors);
   std::vector<std::pair<std::string, eval::TaskVectorGeometry>> layers;
-  for (const auto& [group, names] : layers_of(base.network)) {
+  for (const auto& [group, names] : eval::layer_groups(base.network)) {
     layers.emplace_back(group, eval::task_vector_geometry(base.params, vectors, [&](std::string_view name) {
                           return std::find(names.begin(), names.end(), name) != names.end();
                         }));

@@ -191,8 +191,8 @@ void print_trials(const search::SearchOptions& options, const search::SearchResu
   table.print();
 }
 
-ordered_json to_json(const Arguments& arguments, const search::SearchOptions& options, const search::SearchResult& result,
-                     const search::Metrics& reference, const eval::Results& test, const eval::Results& test_reference) {
+ordered_json to_json(const Arguments& arguments, const search::SearchOptions& options, const eval::CoefficientSearch& found) {
+  const search::SearchResult& result = found.result;
   const auto trial_json = [&](const search::Trial& trial) {
     ordered_json json;
     for (size_t a = 0; a < options.axes.size(); ++a) json["coefficients"][options.axes[a].name] = trial.coefficients[a];
@@ -212,9 +212,9 @@ ordered_json to_json(const Arguments& arguments, const search::SearchOptions& op
   for (const search::Constraint& constraint : options.constraints) json["constraints"].push_back(constraint.text);
   json["feasible"] = result.best.has_value();
   json[result.best ? "best" : "nearest"] = trial_json(result.trials[result.nearest]);
-  json["base_val"] = reference;
-  for (const auto& [name, value] : test) json["test"][name] = value.to_json();
-  for (const auto& [name, value] : test_reference) json["base_test"][name] = value.to_json();
+  json["base_val"] = found.reference;
+  for (const auto& [name, value] : found.test) json["test"][name] = value.to_json();
+  for (const auto& [name, value] : found.reference_test) json["base_test"][name] = value.to_json();
   for (const search::Trial& trial : result.trials) json["trials"].push_back(trial_json(trial));
   return json;
 }
@@ -315,24 +315,12 @@ void run_search(const Arguments& arguments) {
   note("searching {} points on {} images of the val split", points, images);
   // In the tangent space one pass serves all points; else each has one, and so has the reference.
   progress.emplace("searching", images * (evaluator.linear() ? 2 : points + 1), "images");
-  const eval::CoefficientSearch found = eval::search_coefficients(model, reference, evaluator, tasks, options);
-  progress.reset();
+  const eval::CoefficientSearch found =
+      eval::search_coefficients(model, reference, evaluator, tasks, options, [&] { progress.reset(); });
   const search::SearchResult& result = found.result;
   if (result.resumed > 0) note("{} of the points were known from {}", result.resumed, options.log.string());
-
-  // The one look at the test split, after the choice.
   const search::Trial& chosen = result.trials[result.nearest];
-  std::vector<double> values;
-  for (const std::string& name : model.coefficients()) {
-    const auto axis = std::find_if(options.axes.begin(), options.axes.end(), [&](const auto& a) { return a.name == name; });
-    values.push_back(chosen.coefficients[static_cast<size_t>(axis - options.axes.begin())]);
-  }
-  eval::Results test, test_reference;
-  if (result.best) {
-    test = eval::evaluate_all(evaluator, model.apply(values), tasks, data::Split::Test);
-    test_reference = eval::evaluate_all(evaluator, reference.apply(), tasks, data::Split::Test);
-  }
-  const auto json = to_json(arguments, options, result, found.reference, test, test_reference);
+  const auto json = to_json(arguments, options, found);
   auto about = meaning.about("val");
   about["base"] = base;
   if (!arguments.output.empty()) {
@@ -343,7 +331,7 @@ void run_search(const Arguments& arguments) {
     draw_curve(arguments, options, result, tasks, found.reference);
   }
   if (result.best && !arguments.write.empty()) {
-    write_model(arguments, model.coefficients(), values);
+    write_model(arguments, model.coefficients(), found.coefficients);
     note_meaning(arguments, meaning);
   }
   if (arguments.json) {
@@ -356,9 +344,9 @@ void run_search(const Arguments& arguments) {
     }
     if (result.best) {
       print("\n{}: {} (chosen on val; on test:)\n", options.goal.text(), at);
-      print_test(tasks, test_reference, test);
+      print_test(tasks, found.reference_test, found.test);
       if (meaning.mode == "linear") print("evaluated {}\n", meaning.text());
-      if (arguments.write.empty()) print("\nnext: {}\n", next_command(arguments, model.coefficients(), values));
+      if (arguments.write.empty()) print("\nnext: {}\n", next_command(arguments, model.coefficients(), found.coefficients));
     } else {
       print("\nno point satisfies the constraints; the nearest is {}\n", at);
     }

@@ -1,6 +1,7 @@
 #include "taskvec/analysis/disentanglement.h"
 
 #include "taskvec/core/error.h"
+#include "taskvec/report/table.h"
 
 #include <array>
 #include <cmath>
@@ -82,6 +83,29 @@ Disentanglement disentanglement_error(const Logits& logits, std::span<const doub
   result.everywhere = everywhere.mean();
   result.box = box.mean();
   return result;
+}
+
+report::HeatMap error_plot(const Disentanglement& map, std::span<const double> grid, const std::string& first,
+                           const std::string& second, const std::string& mode) {
+  report::HeatMap plot{.title = "Disentanglement error, " + mode,
+                       .labels = {},
+                       .matrix = {},
+                       .low = 0,
+                       .high = 1,
+                       .x_label = "times the vector of " + second,
+                       .y_label = "times the vector of " + first,
+                       .value_label = "ξ",
+                       .numbers = grid.size() <= 9,
+                       .frame = {}};
+  for (size_t i = 0; i < grid.size(); ++i) {
+    plot.labels.push_back(report::coefficient(grid[i]));
+    const at::Tensor row = map.error[static_cast<int64_t>(i)].contiguous();
+    plot.matrix.emplace_back(row.const_data_ptr<double>(), row.const_data_ptr<double>() + row.numel());
+    if (grid[i] < 0 || grid[i] > 1) continue;
+    if (!plot.frame) plot.frame = std::pair(i, i);
+    plot.frame->second = i;
+  }
+  return plot;
 }
 
 }  // namespace taskvec::analysis

@@ -1,5 +1,7 @@
 #pragma once
 
+#include "taskvec/report/plot.h"
+
 #include <ATen/ATen.h>
 
 #include <functional>
@@ -35,5 +37,9 @@ struct Disentanglement {
 /// @throws Error{Numeric} naming the point where logits are not finite
 Disentanglement disentanglement_error(const Logits& logits, std::span<const double> grid, Distance distance = Distance::ZeroOne,
                                       const std::function<void()>& on_point = {});
+
+/// The map as a picture, with a frame around [0, 1]². @param first,second  what the vectors are called
+report::HeatMap error_plot(const Disentanglement& map, std::span<const double> grid, const std::string& first,
+                           const std::string& second, const std::string& mode);
 
 }  // namespace taskvec::analysis

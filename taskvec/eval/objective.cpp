@@ -3,6 +3,7 @@
 #include "taskvec/core/error.h"
 #include "taskvec/edit/provenance.h"
 #include "taskvec/eval/linear_sweep.h"
+#include "taskvec/train/head.h"
 
 #include <fmt/ranges.h>
 
@@ -46,6 +47,17 @@ search::Metrics metrics(const Results& results) {
   return metrics;
 }
 
+Logits make_logits(EditedClip& model, Evaluator& evaluator, const std::vector<data::Task>& tasks, data::Split split) {
+  if (evaluator.linear()) {
+    if (const auto sweep = LinearSweep::make(model, evaluator, tasks, split))
+      return [sweep](size_t task, std::span<const double> point) { return sweep->logits(task, point); };
+  }
+  return [&, split](size_t task, std::span<const double> point) {
+    const bridge::Params& params = model.apply(point);
+    return train::classify(evaluator.features(params, tasks[task], split), evaluator.head(params, tasks[task]));
+  };
+}
+
 search::Objective make_objective(EditedClip& model, Evaluator& evaluator, std::vector<data::Task> tasks, data::Split split,
                                  const std::vector<search::Axis>& axes) {
   if (split == data::Split::Test) {
@@ -83,11 +95,19 @@ nlohmann::json identity(const EditedClip& model, Evaluator& evaluator, const std
 }
 
 CoefficientSearch search_coefficients(EditedClip& model, EditedClip& reference, Evaluator& evaluator,
-                                      const std::vector<data::Task>& tasks, search::SearchOptions options) {
+                                      const std::vector<data::Task>& tasks, search::SearchOptions options,
+                                      const std::function<void()>& searched) {
   const search::Objective objective = make_objective(model, evaluator, tasks, data::Split::Val, options.axes);
   options.reference = metrics(evaluate_all(evaluator, reference.apply(), tasks, data::Split::Val));
   options.measured = identity(model, evaluator, tasks, data::Split::Val);
-  return {search::grid_search(options, objective), options.reference, options.measured};
+  CoefficientSearch found{search::grid_search(options, objective), options.reference, options.measured, {}, {}, {}};
+  if (searched) searched();
+  const auto& chosen = found.result.trials[found.result.nearest].coefficients;
+  for (const size_t place : places(model.coefficients(), options.axes)) found.coefficients.push_back(chosen[place]);
+  if (!found.result.best) return found;
+  found.test = evaluate_all(evaluator, model.apply(found.coefficients), tasks, data::Split::Test);
+  found.reference_test = evaluate_all(evaluator, reference.apply(), tasks, data::Split::Test);
+  return found;
 }
 
 }  // namespace taskvec::eval

@@ -57,4 +57,18 @@ TaskVectorGeometry task_vector_geometry(const bridge::Params& base,
   return geometry;
 }
 
+std::vector<std::pair<std::string, std::vector<std::string>>> layer_groups(const models::Clip& network) {
+  std::vector<std::pair<std::string, std::vector<std::string>>> groups;
+  for (const models::ParamInfo& info : network.params().params) {
+    if (!models::Clip::is_image_encoder(info.name)) continue;
+    const std::string group = info.layer >= 0                          ? fmt::format("layer {}", info.layer)
+                              : info.name.starts_with("vision_model.") ? "around the layers"
+                                                                       : "projection";
+    auto found = std::find_if(groups.begin(), groups.end(), [&](const auto& entry) { return entry.first == group; });
+    if (found == groups.end()) found = groups.insert(groups.end(), {group, {}});
+    found->second.push_back(info.name);
+  }
+  return groups;
+}
+
 }  // namespace taskvec::eval

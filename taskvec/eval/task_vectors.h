@@ -23,4 +23,7 @@ TaskVectorGeometry task_vector_geometry(const bridge::Params& base,
                                         const std::vector<std::pair<std::string, bridge::Params>>& models,
                                         const std::function<bool(std::string_view)>& include = models::Clip::is_image_encoder);
 
+/// The image encoder's parameters in groups, in the network's order: "layer 0", ..., "around the layers", "projection".
+std::vector<std::pair<std::string, std::vector<std::string>>> layer_groups(const models::Clip& network);
+
 }  // namespace taskvec::eval

@@ -13,8 +13,8 @@ namespace {
 constexpr uint32_t kBins = 65'536;
 /// Fewer values are not worth a sample.
 constexpr int64_t kFew = int64_t{1} << 20;
-/// Bits that a thread gathers, and that all do together: 16 and 64 MiB.
-constexpr int64_t kMostGathered = int64_t{1} << 22, kMostTogether = 4 * kMostGathered;
+/// Bits that a thread gathers, and that all do together: 4 and 32 MiB.
+constexpr int64_t kMostGathered = int64_t{1} << 20, kMostTogether = 8 * kMostGathered;
 
 /// The bin that holds the value of a rank from the top, from 1. @param above  values in larger bins are added to it
 uint32_t bin_of(const std::vector<uint64_t>& bins, int64_t rank, int64_t& above) {
@@ -25,7 +25,9 @@ uint32_t bin_of(const std::vector<uint64_t>& bins, int64_t rank, int64_t& above)
 
 }  // namespace
 
-KthMagnitude::KthMagnitude(int64_t n, int64_t k) : n_(n), k_(k), samples_(n >= kFew) { search(0, kMagnitudeBits); }
+KthMagnitude::KthMagnitude(int64_t n, int64_t k, bool sample) : n_(n), k_(k), samples_(sample && n >= kFew) {
+  search(0, kMagnitudeBits);
+}
 
 void KthMagnitude::search(uint32_t low, uint32_t high) {
   low_ = low;
@@ -46,7 +48,9 @@ void KthMagnitude::count(std::span<const float> values, Counts& counts) const {
     return;
   }
   const auto kept = static_cast<size_t>(gathers_ ? std::min(counts.gathered, kMostGathered) : 0);
-  if (counts.inside.size() < kept + values.size()) counts.inside.resize(2 * (kept + values.size()));
+  const size_t room = kept + values.size();
+  if (counts.inside.size() < room)
+    counts.inside.resize(std::max(room, std::min(2 * room, static_cast<size_t>(kMostGathered) + values.size())));
   const MagnitudeCounts found = count_magnitudes(values, low_, high_, counts.inside.data() + kept);
   counts.above += found.above;
   if (gathers_) {

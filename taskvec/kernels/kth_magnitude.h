@@ -15,7 +15,8 @@ class KthMagnitude {
  public:
   /// @param n  how many values there are
   /// @param k  from 1, the largest, to n
-  KthMagnitude(int64_t n, int64_t k);
+  /// @param sample  may begin with one, where there are many values
+  KthMagnitude(int64_t n, int64_t k, bool sample = true);
 
   bool known() const { return low_ == high_; }
   /// Whether a share of the values is enough for this pass, whichever.

@@ -9,12 +9,14 @@
 
 #include <algorithm>
 #include <mutex>
+#include <numeric>
 
 namespace taskvec::edit {
 namespace {
 
-/// Scopes whose passes are made together: enough to keep every core busy where tensors are small.
+/// Scopes whose passes are made together: enough to keep every core busy, few enough for what threads gather to stay small.
 constexpr size_t kScopesAtOnce = 16;
+constexpr int64_t kElementsAtOnce = int64_t{1} << 24;
 
 /// Elements [first, first + n) of a tile.
 struct Run {
@@ -79,7 +81,10 @@ Merges::Merges(const Plan& plan, const Merges* last) : plan_(&plan) {
     // Inner calls are finished before those that they are arguments of.
     const size_t call = scopes_[begin].call.index;
     std::vector<int64_t> sizes;
-    for (done = begin; done < scopes_.size() && done < begin + kScopesAtOnce && scopes_[done].call.index == call; ++done) {
+    int64_t elements = 0;
+    for (done = begin;
+         done < scopes_.size() && done < begin + kScopesAtOnce && scopes_[done].call.index == call && elements < kElementsAtOnce;
+         ++done) {
       Scope& scope = scopes_[done];
       const auto same = [&](const Scope& other) { return other.call == scope.call && other.tensors == scope.tensors; };
       // An inner call that changed has made another call of the outer one, too: settings and arguments are compared by value.
@@ -93,6 +98,7 @@ Merges::Merges(const Plan& plan, const Merges* last) : plan_(&plan) {
         }
       sizes.clear();
       for (const size_t tensor : scope.tensors) sizes.push_back(plan.tensors[tensor].info.numel());
+      elements += std::accumulate(sizes.begin(), sizes.end(), int64_t{0});
       scope.merge = find_method(plan.calls[call].node().text)->begin(scope.call.settings, sizes);
     }
     finish(std::span(scopes_).subspan(begin, done - begin));

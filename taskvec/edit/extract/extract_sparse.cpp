@@ -4,6 +4,7 @@
 #include "taskvec/edit/extract/extraction.h"
 #include "taskvec/formats/delta/described_tensor.h"
 #include "taskvec/kernels/convert.h"
+#include "taskvec/kernels/kth_magnitude.h"
 
 #include <algorithm>
 #include <cmath>
@@ -75,53 +76,25 @@ class KeepRandom {
   uint64_t threshold_;
 };
 
-constexpr size_t kBins = size_t{1} << 16;
-
-/// Counts values from 0 to kBins - 1. Two tables: neighbours often fall into one bin, and an addition would wait for the last.
-class Counts {
- public:
-  void add(size_t i, size_t bin) { ++tables_[i % 2 * kBins + bin]; }
-  int64_t operator[](size_t bin) const { return tables_[bin] + tables_[kBins + bin]; }
-
- private:
-  std::vector<int64_t> tables_ = std::vector<int64_t>(2 * kBins);
-};
-
-/// How many elements have each bin; count(magnitudes, counts) adds those of a block.
-template <typename Count>
-std::vector<int64_t> histogram(const Differences& differences, size_t tensor, const Count& count) {
-  std::vector<int64_t> total(kBins);
-  std::mutex mutex;
-  differences.for_each_tile(tensor, [&](size_t i) {
-    Counts counts;
-    MagnitudeBits magnitudes;
-    differences.for_each_block(i, [&](int64_t, std::span<const double> values) { count(magnitudes.of(values), counts); });
-    const std::lock_guard lock(mutex);
-    for (size_t bin = 0; bin < kBins; ++bin) total[bin] += counts[bin];
-  });
-  return total;
-}
-
-/// The bin that holds the element of this rank (1: the largest), which becomes its rank within the bin.
-uint32_t find_bin(const std::vector<int64_t>& counts, int64_t& rank) {
-  size_t bin = counts.size() - 1;
-  while (counts[bin] < rank) rank -= counts[bin--];
-  return static_cast<uint32_t>(bin);
-}
-
-/// The k largest magnitudes, exactly: by a histogram of the upper halves of their bits, and one of the lower halves in its bin.
+/// The k largest magnitudes of a tensor, exactly.
 KeepLargest find_largest(const Differences& differences, size_t tensor, int64_t k) {
-  int64_t rank = k;
-  const auto upper = histogram(differences, tensor, [](std::span<const uint32_t> magnitudes, Counts& counts) {
-    for (size_t i = 0; i < magnitudes.size(); ++i) counts.add(i, magnitudes[i] >> 16);
-  });
-  const uint32_t high = find_bin(upper, rank);
-  const auto lower = histogram(differences, tensor, [high](std::span<const uint32_t> magnitudes, Counts& counts) {
-    for (size_t i = 0; i < magnitudes.size(); ++i)
-      if (magnitudes[i] >> 16 == high) counts.add(i, magnitudes[i] & 0xFFFF);
-  });
-  const uint32_t low = find_bin(lower, rank);
-  return {high << 16 | low, rank};
+  kernels::KthMagnitude kth(differences.tensors()[tensor].info.numel(), k, /*sample=*/false);
+  std::mutex mutex;
+  while (!kth.known()) {
+    differences.for_each_tile(tensor, [&](size_t i) {
+      auto counts = kth.no_counts();
+      std::vector<float> narrow;
+      differences.for_each_block(i, [&](int64_t, std::span<const double> values) {
+        narrow.resize(values.size());
+        kernels::convert(Dtype::F64, std::as_bytes(values), Dtype::F32, std::as_writable_bytes(std::span(narrow)));
+        kth.count(narrow, counts);
+      });
+      const std::lock_guard lock(mutex);
+      kth.take(counts);
+    });
+    kth.end_pass();
+  }
+  return {kth.bits(), kth.equal_wanted()};
 }
 
 class SparseWriter {

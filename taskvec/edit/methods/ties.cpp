@@ -26,7 +26,10 @@ struct Trim {
 
   uint32_t least = 0;  ///< bits of the smallest magnitude that is kept
   std::optional<KthMagnitude> kth{};
-  std::vector<int64_t> equal_before{};  ///< per block of the scope; empty where all that equal the threshold are kept
+  /// The block of the scope that has the last kept of those that equal the threshold, and how many it keeps; every one is kept
+  /// before it and none behind it. Without it all of them are kept.
+  std::optional<size_t> last_equal{};
+  int64_t kept_there = 0;
   double scale = 1;
 
   bool searched() const { return kth && !kth->known(); }
@@ -83,10 +86,10 @@ class Ties final : public Merge {
         if (trim.kth->known()) trim.least = trim.kth->bits();
       }
       // In the order of the blocks, whatever thread found them.
-      int64_t before = 0;
+      int64_t left = trim.kth && trim.kth->known() ? trim.kth->equal_wanted() : 0;
       for (const auto& [block, count] : found_equal_[i]) {
-        trim.equal_before.push_back(before);
-        before += count;
+        if (left > 0) trim.last_equal = block, trim.kept_there = left;
+        left -= count;
       }
       Sums total;
       for (const auto& [block, sums] : found_sums_[i]) total = {total.all + sums.all, total.kept + sums.kept};
@@ -191,21 +194,16 @@ class Ties final : public Merge {
       const auto values = slice.arguments[i].subspan(begin, n);
       float* to = kept.data() + i * kBlock;
       uint32_t least = trim.least;
-      if (!trim.equal_before.empty()) {
-        const size_t at = block(slice, begin);
-        const int64_t wanted = trim.kth->equal_wanted() - trim.equal_before[at];
-        const bool last = at + 1 == trim.equal_before.size();
-        const int64_t here = (last ? trim.kth->equal() : trim.equal_before[at + 1]) - trim.equal_before[at];
-        if (wanted <= 0) ++least;
-        if (wanted > 0 && wanted < here) {  // the first ones of this block
-          int64_t left = wanted;
-          for (size_t j = 0; j < n; ++j) {
-            const uint32_t bits = bits_of(values[j]);
-            to[j] = bits > least || (bits == least && left-- > 0) ? values[j] : 0;
-          }
-          continue;
+      const size_t at = block(slice, begin);
+      if (trim.last_equal && at == *trim.last_equal) {
+        int64_t left = trim.kept_there;
+        for (size_t k = 0; k < n; ++k) {
+          const uint32_t bits = bits_of(values[k]);
+          to[k] = bits > least || (bits == least && left-- > 0) ? values[k] : 0;
         }
+        continue;
       }
+      if (trim.last_equal && at > *trim.last_equal) ++least;
       kernels::keep_magnitudes(values, least, to);
     }
   }
