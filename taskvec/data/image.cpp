@@ -233,7 +233,9 @@ Image decode_plain(std::span<const std::byte> bytes, std::string_view origin) {
   check_size(height, width, bytes.size(), origin);
   // stb_image makes up what a file lacks.
   uint64_t bits = static_cast<uint64_t>(channels) * (stbi_is_16_bit_from_memory(data, size) != 0 ? 16 : 8);
-  if (bmp && bytes.size() > 30) bits = std::to_integer<uint64_t>(bytes[28]);
+  if (bmp && bytes.size() > 30)
+    bits = std::to_integer<uint64_t>(bytes[bytes[14] == std::byte{12} ? 24 : 28]);  // OS/2's, Windows'
+  bits = std::max<uint64_t>(bits, 1);
   if (header + static_cast<uint64_t>(width) * static_cast<uint64_t>(height) * bits / 8 > bytes.size())
     fail(ErrorCode::Format, "{}: broken BMP, PPM or PGM: the file ends before the picture does", origin);
   const int wanted = channels == 1 ? 1 : 3;

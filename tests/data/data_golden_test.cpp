@@ -3,6 +3,7 @@
 #include "taskvec/core/files/atomic_file.h"
 #include "taskvec/core/files/mapped_file.h"
 #include "taskvec/data/dataset.h"
+#include "tests/golden.h"
 
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
@@ -17,8 +18,7 @@ namespace fs = std::filesystem;
 /// Folders of $TASKVEC_GOLDEN/models in which the predicate holds.
 template <typename Predicate>
 std::vector<fs::path> golden_cases(Predicate predicate) {
-  const char* given = std::getenv("TASKVEC_GOLDEN");
-  const fs::path root = (given ? fs::path(given) : fs::path(TASKVEC_SOURCE_DIR) / "../shared/golden") / "models";
+  const fs::path root = golden::folder() / "models";
   std::vector<fs::path> cases;
   std::error_code none;
   for (const auto& entry : fs::directory_iterator(root, none)) {
@@ -33,7 +33,7 @@ TEST(GoldenPreprocess, EqualsTransformers) {
     const bridge::Params expected = bridge::load(*formats::open(folder / "expected.safetensors"));
     return expected.size() > 0 && expected.begin()->first.find('@') != std::string::npos;
   });
-  if (cases.empty()) GTEST_SKIP() << "no golden preprocessing";
+  if (cases.empty()) TASKVEC_NO_GOLDEN("golden preprocessing");
   for (const fs::path& folder : cases) {
     for (const auto& [name, expected] : bridge::load(*formats::open(folder / "expected.safetensors"))) {
       SCOPED_TRACE(folder.filename().string() + ": " + name);
@@ -63,7 +63,7 @@ TEST(GoldenSplit, EqualsRandomSplit) {
     const auto meta = nlohmann::json::parse(read_file(folder / "meta.json"));
     return meta.contains("cases") && meta["cases"].begin()->contains("first_train");
   });
-  if (cases.empty()) GTEST_SKIP() << "no golden splits";
+  if (cases.empty()) TASKVEC_NO_GOLDEN("golden splits");
   for (const fs::path& folder : cases) {
     const auto meta = nlohmann::json::parse(read_file(folder / "meta.json"));
     for (const auto& [n, expected] : meta["cases"].items()) {

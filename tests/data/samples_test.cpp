@@ -156,6 +156,9 @@ TEST_F(Samples, APictureOfMorePixelsThanItsFileCanHoldIsRefused) {
   EXPECT_THAT(decode("P6\n2 2\n255\nshort"), HasSubstr("broken"));
   EXPECT_THAT(decode("RIFF\x10\0\0\0WEBPVP8 ...."), HasSubstr("WebP"));
   EXPECT_THAT(decode("BMxxxxxxxxxxxxxxxxxxxx"), HasSubstr("not a readable BMP"));
+  // 65,535 x 247 pixels of one bit in 34 bytes, under OS/2's short header.
+  EXPECT_THAT(decode(std::string("BMF\0005\0\0(\0@\0\0\0\0\014\0\0\0\377\377\367\0\1\0\1\0\0\0\0\0\3\0\0\0\0", 34)),
+              HasSubstr("the file ends before the picture does"));
 }
 
 }  // namespace

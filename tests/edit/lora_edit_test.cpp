@@ -5,6 +5,7 @@
 #include "taskvec/formats/lora/lora.h"
 #include "taskvec/kernels/convert.h"
 #include "tests/formats/adapter.h"
+#include "tests/golden.h"
 #include "tests/message_of.h"
 
 #include <gmock/gmock.h>
@@ -191,9 +192,8 @@ class GoldenLoraEdit : public LoraEdit {
  protected:
   void SetUp() override {
     LoraEdit::SetUp();
-    const char* root = std::getenv("TASKVEC_GOLDEN");
-    inputs_ = fs::path(root == nullptr ? TASKVEC_SOURCE_DIR "/../shared/golden" : root) / "mergekit";
-    if (!fs::exists(inputs_ / "inputs" / "lora0")) GTEST_SKIP() << "no golden inputs in " << inputs_ << "; set TASKVEC_GOLDEN";
+    inputs_ = golden::folder() / "mergekit";
+    if (!fs::exists(inputs_ / "inputs" / "lora0")) TASKVEC_NO_GOLDEN("mergekit/inputs");
     for (const char* name : {"base", "base-bf16", "lora0", "lora1-rslora"})
       bindings_[std::string(name) == "base-bf16" ? "bf16" : std::string(name).substr(0, 5)] =
           formats::open(inputs_ / "inputs" / name);

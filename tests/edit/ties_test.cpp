@@ -4,6 +4,7 @@
 #include "taskvec/edit/executors/execute.h"
 #include "taskvec/edit/provenance.h"
 #include "taskvec/kernels/convert.h"
+#include "tests/golden.h"
 #include "tests/message_of.h"
 
 #include <gmock/gmock.h>
@@ -187,9 +188,8 @@ class GoldenTies : public Folder {
  protected:
   void SetUp() override {
     Folder::SetUp();
-    const char* root = std::getenv("TASKVEC_GOLDEN");
-    golden_ = fs::path(root == nullptr ? TASKVEC_SOURCE_DIR "/../shared/golden" : root) / "mergekit";
-    if (!fs::exists(golden_ / "inputs" / "ft0")) GTEST_SKIP() << "no golden inputs in " << golden_ << "; set TASKVEC_GOLDEN";
+    golden_ = golden::folder() / "mergekit";
+    if (!fs::exists(golden_ / "inputs" / "ft0")) TASKVEC_NO_GOLDEN("mergekit/inputs");
   }
   Bindings inputs(const std::string& suffix = "") const {
     Bindings bindings;

@@ -36,7 +36,7 @@ void check_case(const golden::Case& c, at::ScalarType dtype) {
 TEST(GoldenClip, ForwardEqualsTransformers) {
   std::vector<golden::Case> cases = golden::cases_with({"pixel_values", "image_features"});
   std::erase_if(cases, [](const golden::Case& c) { return !c.has_model(); });
-  if (cases.empty()) GTEST_SKIP() << "no golden CLIP in " << golden::models_folder();
+  if (cases.empty()) TASKVEC_NO_GOLDEN("golden CLIP");
   for (const golden::Case& c : cases) {
     check_case(c, at::kFloat);
     check_case(c, at::kDouble);

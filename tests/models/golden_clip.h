@@ -3,6 +3,7 @@
 #include "taskvec/bridge/params.h"
 #include "taskvec/core/files/atomic_file.h"
 #include "taskvec/models/clip.h"
+#include "tests/golden.h"
 
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
@@ -17,10 +18,7 @@ namespace taskvec::golden {
 
 namespace fs = std::filesystem;
 
-inline fs::path models_folder() {
-  const char* root = std::getenv("TASKVEC_GOLDEN");
-  return (root != nullptr ? fs::path(root) : fs::path(TASKVEC_SOURCE_DIR) / "../shared/golden") / "models";
-}
+inline fs::path models_folder() { return folder() / "models"; }
 
 struct Case {
   fs::path folder;
@@ -41,15 +39,18 @@ struct Case {
   }
 };
 
-/// Every case with a meta.json and expected.safetensors, by name.
+/// Every case with a meta.json and expected.safetensors, by name: those of this repository, which tools/make_golden made, and
+/// what else there is.
 inline std::vector<Case> all_cases() {
   std::vector<Case> cases;
-  if (!fs::is_directory(models_folder())) return cases;
-  for (const auto& entry : fs::directory_iterator(models_folder())) {
-    const fs::path folder = entry.path();
-    if (!fs::exists(folder / "meta.json") || !fs::exists(folder / "expected.safetensors")) continue;
-    cases.push_back({folder, nlohmann::json::parse(read_file(folder / "meta.json")),
-                     bridge::load(*formats::open(folder / "expected.safetensors"))});
+  for (const fs::path& root : {fs::path(TASKVEC_SOURCE_DIR) / "tests/golden/models", models_folder()}) {
+    if (!fs::is_directory(root)) continue;
+    for (const auto& entry : fs::directory_iterator(root)) {
+      const fs::path folder = entry.path();
+      if (!fs::exists(folder / "meta.json") || !fs::exists(folder / "expected.safetensors")) continue;
+      cases.push_back({folder, nlohmann::json::parse(read_file(folder / "meta.json")),
+                       bridge::load(*formats::open(folder / "expected.safetensors"))});
+    }
   }
   std::sort(cases.begin(), cases.end(), [](const Case& a, const Case& b) { return a.folder < b.folder; });
   return cases;

@@ -29,7 +29,7 @@ at::Tensor head_of(const golden::Case& c, const golden::Case& model_case, const 
 
 TEST(GoldenGradients, ImageEncoderUnderAFrozenHead) {
   const auto cases = golden::cases_with({"pixel_values", "labels", "loss", "grad.visual_projection.weight"});
-  if (cases.empty()) GTEST_SKIP() << "no golden gradients in " << golden::models_folder();
+  if (cases.empty()) TASKVEC_NO_GOLDEN("golden gradients");
   for (const golden::Case& c : cases) {
     SCOPED_TRACE(c.name());
     const double tolerance = c.meta.value("tolerance_rel_norm", 1e-4);
@@ -63,7 +63,7 @@ TEST(GoldenGradients, ImageEncoderUnderAFrozenHead) {
 
 TEST(GoldenTraining, AdamWWithWarmUpCosineAndClipping) {
   const auto cases = golden::cases_with({"pixel_values", "labels", "losses", "grad_norms", "final.visual_projection.weight"});
-  if (cases.empty()) GTEST_SKIP() << "no golden training in " << golden::models_folder();
+  if (cases.empty()) TASKVEC_NO_GOLDEN("golden training");
   for (const golden::Case& c : cases) {
     SCOPED_TRACE(c.name());
     const double tolerance = c.meta.value("tolerance_abs", 5e-5);
@@ -101,7 +101,7 @@ TEST(GoldenTraining, AdamWWithWarmUpCosineAndClipping) {
 
 TEST(GoldenTraining, StepsOfTheLinearisedEncoder) {
   const auto cases = golden::cases_with({"train_pixel_values", "train_labels", "linear_losses"});
-  if (cases.empty()) GTEST_SKIP() << "no golden training in the tangent space in " << golden::models_folder();
+  if (cases.empty()) TASKVEC_NO_GOLDEN("golden training in the tangent space");
   for (const golden::Case& c : cases) {
     SCOPED_TRACE(c.name());
     const double tolerance = c.meta.value("tolerance_abs_fp32", 1e-4), rate = c.meta.value("lr", 1e-2);
