@@ -1,7 +1,7 @@
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "taskvec/core/console.h"
-#include "taskvec/edit/lora_sum.h"
+#include "taskvec/edit/executors/lora_sum.h"
 
 #include <fmt/format.h>
 

@@ -24,14 +24,14 @@ LADDER = {
     "bridge": ["formats"],
     "data": ["bridge", "text"],
     "models": ["bridge"],
-    "spectral": ["edit", "bridge"],
     "tangent": ["models"],
     "train": ["models", "tangent", "data", "report"],
     "eval": ["models", "data", "edit", "train", "tangent", "search", "report"],
     "demo": ["eval", "train", "search", "report"],
-    "patch": ["eval", "train", "search"],
     "analysis": ["tangent", "eval", "report"],
 }
+# The folders of a rung in their order, "." for its own files: each may use those before it.
+FOLDERS = {"edit": ["methods", "expression", "sources", ".", "executors", "extract"]}
 WITHOUT_LIBTORCH = {"core", "kernels", "formats", "edit", "search", "report", "text"}
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
@@ -58,6 +58,33 @@ def room(path):
     return set(LADDER), True, top
 
 
+def folder_of(path):
+    """The folder inside of its rung, "." for the rung itself."""
+    return path.parts[2] if len(path.parts) > 3 else "."
+
+
+def check_document():
+    """The table of docs/architecture.md has the rungs in an order in which each stands below those that it uses."""
+    document = ROOT / "docs/architecture.md"
+    above, below, line = [], [], False
+    for text in document.read_text(encoding="utf-8").splitlines():
+        if text.startswith("| – |"):
+            line = True
+        elif match := re.match(r"\| `(\w+)` \|", text):
+            (below if line else above).append(match.group(1))
+    if set(above) != WITHOUT_LIBTORCH or set(above + below) != set(LADDER):
+        yield f"{document.name}: its table has {', '.join(above)} above the line and {', '.join(below)} below it; tools/check_deps.py has others"
+        return
+    order = above + below
+    for rung in order:
+        for used in LADDER[rung]:
+            if order.index(used) > order.index(rung):
+                yield f"{document.name}: {rung} uses {used}, which stands below it"
+    for rung in order:
+        if not (ROOT / "taskvec" / rung).is_dir():
+            yield f"{document.name}: there is no folder taskvec/{rung}"
+
+
 def check_includes(path, text):
     if path.parts[0] == "taskvec" and path.parts[1] not in LADDER:
         yield f"{path}: '{path.parts[1]}' is not a rung of the ladder in tools/check_deps.py"
@@ -75,6 +102,11 @@ def check_includes(path, text):
             rung = name.split("/")[1]
             if kind == "<":
                 yield f'{path}:{number}: write "{name}" in quotes'
+            if rung == path.parts[1] and path.parts[0] == "taskvec" and rung in FOLDERS:
+                order = FOLDERS[rung]
+                ours, theirs = (folder_of(Path(file)) for file in (path, name))
+                if order.index(theirs) > order.index(ours):
+                    yield f"{path}:{number}: {rung}/{ours} may not use {rung}/{theirs}, which comes behind it"
             if rung not in rungs:
                 yield f"{path}:{number}: {place} may not use {rung} (it may use: {', '.join(sorted(rungs)) or 'nothing'})"
             elif not (ROOT / name).is_file():
@@ -121,7 +153,7 @@ def main():
         for path in (ROOT / top).rglob("*")
         if path.suffix in (".h", ".cpp") or path.name == "CMakeLists.txt"
     )
-    problems = []
+    problems = list(check_document())
     for path in files:
         text = (ROOT / path).read_text(encoding="utf-8")
         problems += check_cmake(path, text) if path.name == "CMakeLists.txt" else check_includes(path, text)

@@ -2,6 +2,7 @@
 
 #include "taskvec/edit/expression/expr.h"
 #include "taskvec/edit/methods/method.h"
+#include "taskvec/edit/sources/bindings.h"
 #include "taskvec/edit/sources/tangent_space.h"
 #include "taskvec/edit/sources/vocabulary.h"
 #include "taskvec/formats/writer.h"
@@ -9,9 +10,6 @@
 #include <optional>
 
 namespace taskvec::edit {
-
-/// name -> opened checkpoint
-using Bindings = std::map<std::string, std::shared_ptr<const formats::Checkpoint>, std::less<>>;
 
 /// What becomes of elements that are finite in float64 and too large for the output's dtype.
 enum class OnOverflow {

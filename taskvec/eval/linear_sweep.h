@@ -33,8 +33,8 @@ struct AffineLogits {
 /// data with as many tangents as there are coefficients serves every point, and a point costs a matrix product.
 class LinearSweep {
  public:
-  /// Makes the pass. @return nothing where the weights are not affine in the coefficients ($a*$b) or the text encoder moves with
-  /// them. Lifetime: evaluator outlives the result.
+  /// Makes the pass. @return nothing where the weights are not affine in the coefficients (edit::is_affine()) or the text encoder
+  /// moves with them. Lifetime: evaluator outlives the result.
   static std::shared_ptr<const LinearSweep> make(EditedClip& model, Evaluator& evaluator, const std::vector<data::Task>& tasks,
                                                  data::Split split);
 

@@ -37,6 +37,15 @@ TEST(Parse, PointsAtTheMistake) {
   }
 }
 
+TEST(Expression, KnowsWhetherItIsAffineInCoefficients) {
+  for (const char* text : {"base", "base + $a*(ft - base)", "$a*x/2 - ($b + 1)*y", "interpolate(x, y, $a)", "$a*x @ \"p.*\"",
+                           "$c*$c*x + $a*y", "x + $a*ties(y - x, density=$c)"})
+    EXPECT_TRUE(is_affine(parse(text), {"a", "b"})) << text;
+  for (const char* text :
+       {"$a*$b*x", "x/$a", "$a*($a*x + y)", "interpolate($a*x, y, $b)", "x + ties($a*(y - x))", "x + ties(y - x, density=$b)"})
+    EXPECT_FALSE(is_affine(parse(text), {"a", "b"})) << text;
+}
+
 TEST(Reduce, AnAffineExpressionIsOneCoefficientPerSource) {
   using Terms = std::vector<std::pair<std::string, double>>;
   EXPECT_EQ(reduce(parse("base + 1*(ft - base)"), "t", {}), (Terms{{"ft", 1}}));

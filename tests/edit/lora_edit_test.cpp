@@ -1,6 +1,6 @@
 #include "taskvec/core/error.h"
 #include "taskvec/core/parallel.h"
-#include "taskvec/edit/lora_sum.h"
+#include "taskvec/edit/executors/lora_sum.h"
 #include "taskvec/edit/provenance.h"
 #include "taskvec/formats/lora/lora.h"
 #include "taskvec/kernels/convert.h"

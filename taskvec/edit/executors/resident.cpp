@@ -1,10 +1,10 @@
 #include "taskvec/core/error.h"
 #include "taskvec/core/parallel.h"
+#include "taskvec/edit/delta_base.h"
 #include "taskvec/edit/draft.h"
 #include "taskvec/edit/executors/execute.h"
 #include "taskvec/edit/executors/merges.h"
 #include "taskvec/edit/executors/tile.h"
-#include "taskvec/edit/extract/delta_base.h"
 
 #include <algorithm>
 #include <atomic>

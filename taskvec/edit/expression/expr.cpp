@@ -104,7 +104,32 @@ bool equal(const Node& a, const Node& b) {
   return true;
 }
 
+/// The degree in some coefficients, where it is 0 or 1; 2 stands for everything else.
+int degree(const Node& node, const std::vector<std::string>& coefficients) {
+  constexpr int kMore = 2;
+  const auto of = [&](size_t i) { return degree(*node.children[i], coefficients); };
+  switch (node.kind) {
+    case NodeKind::Source:
+    case NodeKind::Number:
+    case NodeKind::Word: return 0;
+    case NodeKind::Coefficient: return std::ranges::find(coefficients, node.text) == coefficients.end() ? 0 : 1;
+    case NodeKind::Negate:
+    case NodeKind::Select: return of(0);
+    case NodeKind::Add:
+    case NodeKind::Subtract: return std::max(of(0), of(1));
+    case NodeKind::Multiply: return std::min(kMore, of(0) + of(1));
+    case NodeKind::Divide: return of(1) == 0 ? of(0) : kMore;
+    case NodeKind::Interpolate: return std::min(kMore, std::max(of(0), of(1)) + of(2));
+    case NodeKind::Call: break;
+  }
+  for (size_t i = 0; i < node.children.size(); ++i)
+    if (of(i) > 0) return kMore;
+  return 0;
+}
+
 }  // namespace
+
+bool is_affine(const Expr& expr, const std::vector<std::string>& coefficients) { return degree(expr.node(), coefficients) <= 1; }
 
 bool is_identifier(std::string_view text) {
   const auto letter = [](char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_'; };

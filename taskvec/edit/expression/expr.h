@@ -60,6 +60,10 @@ Expr call(std::string method, const std::vector<Expr>& arguments, const std::vec
 
 using CoefficientValues = std::map<std::string, double, std::less<>>;
 
+/// Whether the weights are w + Σ_k $k v_k in these coefficients, whatever the others are: from the form of the expression, so
+/// that one which happens to be so (`$a*$b - $a*$b`) is not.
+bool is_affine(const Expr& expr, const std::vector<std::string>& coefficients);
+
 /// source name -> float64 coefficient, for the tensor called `tensor_name`, in order of first appearance; sources that cancel are
 /// absent.
 /// @throws Error{InvalidArgument} when a coefficient has no value (nearest suggested) or none that is finite, or on a division by

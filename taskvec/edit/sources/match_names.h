@@ -1,6 +1,7 @@
 #pragma once
 
-#include "taskvec/edit/plan.h"
+#include "taskvec/edit/expression/expr.h"
+#include "taskvec/edit/sources/bindings.h"
 
 namespace taskvec::edit {
 

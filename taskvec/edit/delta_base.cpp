@@ -1,4 +1,4 @@
-#include "taskvec/edit/extract/delta_base.h"
+#include "taskvec/edit/delta_base.h"
 
 #include "taskvec/core/error.h"
 #include "taskvec/formats/delta/delta.h"

@@ -1,4 +1,4 @@
-#include "taskvec/edit/lora_sum.h"
+#include "taskvec/edit/executors/lora_sum.h"
 
 #include "taskvec/core/checked.h"
 #include "taskvec/core/error.h"
