@@ -302,6 +302,71 @@ void check_arguments(const Draft& draft, const Form& form) {
   }
 }
 
+/// Marks the calls that a sum uses. @param atoms  of the sum
+void mark(const std::vector<double>& atoms, size_t sources, std::vector<bool>& calls) {
+  for (size_t c = 0; c < calls.size(); ++c)
+    if (atoms[sources + c] != 0) calls[c] = true;
+}
+
+/// What is in them, too: inner calls come first.
+void mark_inner(const Form& form, size_t sources, std::vector<bool>& calls) {
+  for (size_t c = calls.size(); c-- > 0;)
+    for (size_t a = 0; calls[c] && a < form.calls[c].arguments.size(); ++a) mark(form.calls[c].arguments[a], sources, calls);
+}
+
+/// The calls that take part somewhere, of methods that look at the whole model.
+std::vector<bool> whole_model_calls(const Draft& draft, const std::vector<Form>& forms) {
+  const auto& calls = draft.reducer.calls();
+  std::vector<bool> found(calls.size());
+  for (const Form& form : forms) {
+    std::vector<bool> used(calls.size());
+    mark(form.atoms, draft.plan.sources.size(), used);
+    mark_inner(form, draft.plan.sources.size(), used);
+    for (size_t c = 0; c < calls.size(); ++c)
+      if (used[c] && find_method(calls[c].node().text)->whole_model(form.calls[c].settings)) found[c] = true;
+  }
+  return found;
+}
+
+/// Whether a call's arguments can be made of a tensor: the sources have it alike.
+bool is_there(const Plan& plan, const TensorPlan& tensor, const Reducer::CallForm& call) {
+  for (const auto& argument : call.arguments)
+    for (size_t s = 0; s < plan.sources.size(); ++s) {
+      if (argument[s] == 0) continue;
+      const TensorEntry* entry = plan.sources[s]->manifest().find(tensor.name);
+      if (entry == nullptr ? !plan.sources[s]->manifest().delta
+                           : entry->info.shape != tensor.info.shape || !is_float(entry->info.dtype))
+        return false;
+    }
+  return true;
+}
+
+/// The terms and calls of a tensor. @param looking  calls that look at tensors which they do not change, too
+void set_calls(const Plan& plan, TensorPlan& tensor, const Form& form, const std::vector<bool>& looking) {
+  const size_t sources = plan.sources.size();
+  const auto terms_of = [&](const std::vector<double>& atoms) {
+    std::vector<TensorPlan::Term> terms;
+    for (size_t s = 0; s < atoms.size(); ++s)  // a task vector is zero where it has none
+      if (atoms[s] != 0 && (s >= sources || plan.sources[s]->manifest().find(tensor.name) != nullptr))
+        terms.push_back({s, atoms[s]});
+    return terms;
+  };
+  tensor.terms = terms_of(form.atoms);
+  std::vector<bool> used(form.calls.size());
+  mark(form.atoms, sources, used);
+  mark_inner(form, sources, used);
+  std::vector<bool> seen = used;
+  for (size_t c = 0; c < seen.size(); ++c) seen[c] = seen[c] || (looking[c] && is_there(plan, tensor, form.calls[c]));
+  mark_inner(form, sources, seen);
+  tensor.calls.clear();
+  for (size_t c = 0; c < form.calls.size(); ++c) {
+    if (!seen[c]) continue;
+    TensorPlan::Call call{c, form.calls[c].settings, {}, used[c]};
+    for (const auto& argument : form.calls[c].arguments) call.arguments.push_back(terms_of(argument));
+    tensor.calls.push_back(std::move(call));
+  }
+}
+
 }  // namespace
 
 std::vector<Form> coefficients(const Draft& draft, const CoefficientValues& values) {
@@ -317,33 +382,14 @@ std::vector<Form> coefficients(const Draft& draft, const CoefficientValues& valu
 
 void set_terms(Draft& draft, const std::vector<Form>& forms) {
   Plan& plan = draft.plan;
-  const size_t sources = plan.sources.size();
+  const std::vector<bool> looking = whole_model_calls(draft, forms);
   for (size_t i = 0; i < plan.tensors.size(); ++i) {
     if (draft.group[i] == Draft::kFixed) continue;
     TensorPlan& tensor = plan.tensors[i];
     const Form& form = forms[draft.group[i]];
-    const auto terms_of = [&](const std::vector<double>& atoms) {
-      std::vector<TensorPlan::Term> terms;
-      for (size_t s = 0; s < atoms.size(); ++s)  // a task vector is zero where it has none
-        if (atoms[s] != 0 && (s >= sources || plan.sources[s]->manifest().find(tensor.name) != nullptr))
-          terms.push_back({s, atoms[s]});
-      return terms;
-    };
-    tensor.terms = terms_of(form.atoms);
-    tensor.calls.clear();
-    std::vector<bool> used(form.calls.size());
-    const auto use = [&](const std::vector<TensorPlan::Term>& terms) {
-      for (const auto& term : terms)
-        if (term.source >= sources) used[term.source - sources] = true;
-    };
-    use(tensor.terms);
-    for (size_t c = form.calls.size(); c-- > 0;) {  // outer ones first: what they use is used
-      if (!used[c]) continue;
-      TensorPlan::Call call{c, form.calls[c].settings, {}};
-      for (const auto& argument : form.calls[c].arguments) use(call.arguments.emplace_back(terms_of(argument)));
-      tensor.calls.insert(tensor.calls.begin(), std::move(call));
-    }
-    tensor.is_copy = tensor.terms.size() == 1 && tensor.terms[0].coefficient == 1.0 && tensor.terms[0].source < sources &&
+    set_calls(plan, tensor, form, looking);
+    tensor.is_copy = tensor.terms.size() == 1 && tensor.terms[0].coefficient == 1.0 &&
+                     tensor.terms[0].source < plan.sources.size() &&
                      plan.sources[tensor.terms[0].source]->manifest().find(tensor.name)->info.dtype == tensor.info.dtype;
     if (!tensor.is_copy)
       for (size_t s = 0; s < plan.sources.size(); ++s) formats::check_plain(*plan.sources[s], plan.source_names[s]);

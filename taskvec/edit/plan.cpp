@@ -1,15 +1,17 @@
 #include "taskvec/edit/plan.h"
 
 #include "taskvec/edit/draft.h"
+#include "taskvec/formats/delta/delta.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 
 namespace taskvec::edit {
 
-std::vector<size_t> Plan::sources_of(const TensorPlan& tensor) const {
+std::vector<size_t> Plan::sources_of(const TensorPlan& tensor, bool looked_at) const {
   std::vector<size_t> found;
   const auto add = [&](const std::vector<TensorPlan::Term>& terms) {
     for (const auto& term : terms)
@@ -17,7 +19,8 @@ std::vector<size_t> Plan::sources_of(const TensorPlan& tensor) const {
   };
   add(tensor.terms);
   for (const auto& call : tensor.calls)
-    for (const auto& argument : call.arguments) add(argument);
+    for (const auto& argument : call.arguments)
+      if (call.used || looked_at) add(argument);
   return found;
 }
 
@@ -45,6 +48,11 @@ Plan plan(const Expr& expr, const Bindings& bindings, const PlanOptions& options
         "ordinary network it scores otherwise");
   // Of task vectors alone any sum is one.
   const bool any_model = std::ranges::any_of(made.plan.sources, [](const auto& source) { return !source->manifest().delta; });
+  std::set<std::string> bases;
+  for (const auto& source : made.plan.sources)
+    if (const auto delta = formats::delta_info(*source); delta && !any_model) bases.insert(delta->base.fingerprint);
+  if (bases.size() > 1)
+    made.plan.notes.push_back("the task vectors have different bases: what is written is not known as a task vector");
   for (size_t i = 0; i < weights.size() && any_model; ++i) {
     double sum = 0;
     for (size_t s = 0; s < made.plan.sources.size(); ++s)

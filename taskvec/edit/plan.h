@@ -47,6 +47,7 @@ struct TensorPlan {
     size_t index;  ///< into Plan::calls
     Settings settings;
     std::vector<std::vector<Term>> arguments;
+    bool used = true;  ///< in the result; else only looked at, by a method that looks at the whole model
     bool operator==(const Call&) const = default;
   };
   std::vector<Call> calls{};  ///< in the order of Plan::calls
@@ -67,7 +68,8 @@ struct Plan {
   std::vector<std::string> notes;  ///< what was done to bring the sources together
 
   /// The sources that a tensor is made of: those of its terms, in their order, then those of its calls.
-  std::vector<size_t> sources_of(const TensorPlan& tensor) const;
+  /// @param looked_at  also of calls that are not used
+  std::vector<size_t> sources_of(const TensorPlan& tensor, bool looked_at = false) const;
   int64_t bytes_read() const;  ///< in the pass that writes; methods may need more before it
   int64_t bytes_written() const;
 };

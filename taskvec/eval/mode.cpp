@@ -40,13 +40,26 @@ std::optional<Wanted> wanted_origin(const edit::Plan& plan) {
 }
 
 /// Where the run that made a checkpoint says that it started; empty without such a record.
-std::filesystem::path recorded_origin(const formats::Checkpoint& checkpoint) {
-  const auto folder = std::filesystem::is_directory(checkpoint.path()) ? checkpoint.path() : checkpoint.path().parent_path();
+std::filesystem::path recorded_origin(const std::filesystem::path& checkpoint) {
+  const auto folder = std::filesystem::is_directory(checkpoint) ? checkpoint : checkpoint.parent_path();
   if (!std::filesystem::exists(folder / "run.json")) return {};
   const auto run = parse_bounded_json(read_file(folder / "run.json"));
   if (!run.is_object() || !run.contains("about") || !run["about"].is_object()) return {};
   const auto model = run["about"].find("model");
   return model != run["about"].end() && model->is_string() ? model->get<std::string>() : "";
+}
+
+/// Where θ0 may lie: what a checkpoint was made of, as an edited or converted one says, and where the runs of all of them
+/// started.
+std::vector<std::filesystem::path> places_of_origin(const formats::Checkpoint& checkpoint) {
+  std::vector<std::filesystem::path> made_of{checkpoint.path()}, places;
+  if (checkpoint.manifest().metadata.contains(edit::kSourcesKey))
+    for (const auto& source : edit::read_provenance(checkpoint).sources) made_of.emplace_back(source.path);
+  for (const auto& path : made_of) {
+    if (path != checkpoint.path()) places.push_back(path);
+    if (const auto origin = recorded_origin(path); !origin.empty()) places.push_back(origin);
+  }
+  return places;
 }
 
 CheckpointPointer find_origin(const edit::Plan& plan, const Wanted& wanted, const std::filesystem::path& given) {
@@ -59,25 +72,17 @@ CheckpointPointer find_origin(const edit::Plan& plan, const Wanted& wanted, cons
   for (const CheckpointPointer& source : plan.sources) {
     if (source->fingerprint() == wanted.fingerprint) return source;
   }
-  // An edited model says what it was made of.
-  const auto& metadata_of_source = wanted.source->manifest().metadata;
-  if (metadata_of_source.contains(edit::kSourcesKey)) {
-    for (const auto& source : edit::read_provenance(*wanted.source).sources) {
-      if (source.fingerprint != wanted.fingerprint || !std::filesystem::exists(source.path)) continue;
-      CheckpointPointer checkpoint = formats::open(source.path);
-      if (checkpoint->fingerprint() == wanted.fingerprint) return checkpoint;
-    }
-  }
-  const auto recorded = recorded_origin(*wanted.source);
-  if (!recorded.empty() && std::filesystem::exists(recorded)) {
-    CheckpointPointer checkpoint = formats::open(recorded);
+  std::string looked;
+  for (const auto& place : places_of_origin(*wanted.source)) {
+    looked += fmt::format("{}{}", looked.empty() ? "" : ", ", place.string());
+    if (!std::filesystem::exists(place)) continue;
+    CheckpointPointer checkpoint = formats::open(place);
     if (checkpoint->fingerprint() == wanted.fingerprint) return checkpoint;
   }
   fail(ErrorCode::NotFound,
-       "{} was trained from a model with fingerprint {}, which is neither a source nor where its records "
-       "say{}; "
-       "give it with --origin",
-       wanted.source->path().string(), wanted.fingerprint, recorded.empty() ? "" : " (" + recorded.string() + ")");
+       "{} was trained from a model with fingerprint {}, which is neither a source nor where its records say{}; give it with "
+       "--origin",
+       wanted.source->path().string(), wanted.fingerprint, looked.empty() ? "" : " (" + looked + ")");
 }
 
 }  // namespace

@@ -85,6 +85,7 @@ void KthMagnitude::end_pass() {
 
 void KthMagnitude::end_sample() {
   samples_ = false;
+  if (total_.seen == 0) return search(0, kMagnitudeBits);
   gathers_ = true;
   // Neighbours are alike, so that a sample of runs of them says less than as many drawn one by one.
   constexpr double kDeviations = 8;

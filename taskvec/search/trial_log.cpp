@@ -62,16 +62,16 @@ void TrialLog::read(const std::string& text, const json& measured) {
              "{}: was begun by an earlier version, which did not say all that its trials depend on; give another -o folder, or "
              "delete the file to start anew",
              path_.string());
-      } else if (const auto found = line.find("measured"); found == line.end()) {
-        bad("the first line of a log says what was 'measured'");
+      } else if (const auto found = line.find("measured"); found == line.end() || line.value("format", json()) != 2) {
+        bad("the first line of a log says what was 'measured', in 'format' 2");
       } else if (const std::string what = json_difference(*found, as_read(measured)); !what.empty()) {
         fail(ErrorCode::InvalidArgument,
              "{}: holds the trials of another search, with {}; give another -o folder, or delete the file to start anew",
              path_.string(), what);
       }
     } catch (const std::invalid_argument& error) {
-      fail(ErrorCode::Format, "{}: line {} is not a trial of a search: {}; delete the line, or the file to start anew",
-           path_.string(), number, error.what());
+      fail(ErrorCode::Format, "{}: line {} is not a trial of a search: {}; delete {} to start anew", path_.string(), number,
+           error.what(), number == 1 ? "the file" : "the line, or the file");
     }
     begin = end + 1;
   }
@@ -86,7 +86,8 @@ void TrialLog::remember(const json& line) {
   constexpr double kInfinite = std::numeric_limits<double>::infinity(), kLargest = std::numeric_limits<double>::max();
   Trial trial;
   const json &coefficients = member("coefficients"), &metrics = member("metrics");
-  if (!coefficients.is_object() || !metrics.is_object()) bad("'coefficients' and 'metrics' are maps of numbers");
+  if (!coefficients.is_object() || !metrics.is_object() || metrics.empty())
+    bad("'coefficients' and 'metrics' are maps of numbers");
   trial.seconds = number(member("seconds"), 0, kInfinite, "'seconds' is no number from 0");
   for (const auto& [name, value] : metrics.items())
     trial.metrics[name] =

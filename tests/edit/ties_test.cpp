@@ -12,11 +12,13 @@
 
 #include <cmath>
 #include <filesystem>
+#include <limits>
 
 namespace taskvec::edit {
 namespace {
 
 namespace fs = std::filesystem;
+using testing::AllOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using Values = std::vector<std::pair<std::string, std::vector<float>>>;
@@ -103,6 +105,38 @@ TEST_F(TiesMerge, TheModelOrTheTensorIsTrimmed) {
   EXPECT_THAT(x(call + ", semantics=mergekit)"), ElementsAre(0, 2));
   EXPECT_THAT(x(call + ")"), ElementsAre(0, 2));  // of four, the authors keep three
   EXPECT_THAT(x("base + ties(a - base, density=0.25)"), ElementsAre(0, 0));
+}
+
+TEST_F(TiesMerge, AModelIsTrimmedAsAWholeWhateverIsChangedOfIt) {
+  make("base", {{"x", {0, 0, 0}}, {"y", {0, 0, 0}}});
+  make("a", {{"x", {1, 2, 3}}, {"y", {10, 20, 30}}});
+  // Of six the authors keep four: 3 of x.
+  EXPECT_THAT(x("base + ties(a - base, density=0.5)"), ElementsAre(0, 0, 3));
+  EXPECT_THAT(x("base + ties(a - base, density=0.5) @ \"x\""), ElementsAre(0, 0, 3));
+  EXPECT_THAT(x("base + ties(a - base, density=0.5) @ \"x\" + 0*ties(a - base, density=0.5) @ \"y\""), ElementsAre(0, 0, 3));
+  EXPECT_THAT(x("base + ties((a - base) @ \"x\", density=0.5)"), ElementsAre(1, 2, 3));  // y is 0
+  EXPECT_THAT(values(*edited("base + ties(a - base, density=0.5) @ \"x\"", bindings_), "y"), ElementsAre(0, 0, 0));
+}
+
+TEST_F(TiesMerge, ElementsThatAreNotFiniteHaveNoPlaceAmongMagnitudes) {
+  const float infinity = std::numeric_limits<float>::infinity(), nan = std::numeric_limits<float>::quiet_NaN();
+  const auto error = [&] { return message_of([&] { x("base + ties(a - base, b - base, density=1, semantics=mergekit)"); }); };
+  make("base", {{"x", {-infinity, 1, 0}}});
+  make("a", {{"x", {-infinity, 3, 0}}});
+  make("b", {{"x", {-infinity, 1, 5}}});
+  EXPECT_THAT(x("base + ties(a - base, b - base, density=1)"), ElementsAre(-infinity, 3, 5));
+  make("b", {{"x", {-infinity, nan, 5}}});
+  EXPECT_THAT(error(), AllOf(HasSubstr("tensor 'x'"), HasSubstr("NaN or infinite")));
+  make("b", {{"x", {-infinity, infinity, 5}}});
+  EXPECT_THAT(error(), HasSubstr("NaN or infinite"));
+  make("base", {{"x", {-3e38F}}});
+  make("a", {{"x", {3e38F}}});
+  make("b", {{"x", {3e38F}}});
+  EXPECT_THAT(error(), HasSubstr("too large for float32"));
+  make("base", {{"x", {0}}});
+  EXPECT_THAT(message_of([&] { x("base + 0.1*ties(a - base, b - base, density=1, normalize=false)"); }),
+              HasSubstr("comes to more than float32 holds"));
+  EXPECT_THAT(x("base + ties(a - base, b - base, density=1, semantics=mergekit, weight2=0)"), ElementsAre(3e38F));
 }
 
 TEST_F(TiesMerge, PatternsCoefficientsAndOtherTerms) {

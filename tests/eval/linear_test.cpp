@@ -61,6 +61,11 @@ TEST_F(InTheTangentSpace, ALinearModelIsKnownByItsMetadataAndFindsItsOrigin) {
   EXPECT_FALSE(linear_origin(plain, Mode::Auto));
   EXPECT_TRUE(linear_origin(plain, Mode::Linear));
 
+  // A copy of it says what it was made of, whose run says where it started.
+  const fs::path copy = folder_.path() / "copy";
+  edit::run(edit::plan(edit::parse("m"), {{"m", formats::open(linear)}}), copy);
+  EXPECT_EQ(error_of(model("m", {{"m", copy}}), Mode::Auto), "no error");
+
   fs::remove(linear / "run.json");
   EXPECT_THAT(error_of(alone, Mode::Auto), AllOf(HasSubstr("linear"), HasSubstr("give it with --origin")));
   EXPECT_EQ(error_of(alone, Mode::Auto, pocket_), "no error");

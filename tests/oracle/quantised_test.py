@@ -167,6 +167,8 @@ def unread_models(w):
     yield "gptq-as-awq", gptq, {"quant_method": "awq", "bits": 4, "version": "gemm"}, "packed integers"
     yield "awq-as-gptq", awq, {"quant_method": "gptq", "bits": 4}, "packed integers"
     yield "awq-gemv", awq, {"quant_method": "awq", "bits": 4, "version": "gemv"}, "packed integers"
+    yield "auto-round-of-its-own", gptq, {"quant_method": "intel/auto-round", "bits": 4, "backend": "auto_round:exllamav2"}, "packed integers"
+    yield "auto-round-of-no-name", gptq, {"quant_method": "auto-round", "bits": 4}, "packed integers"
     yield "gptq-of-another-method", gptq, {"quant_method": "fp8", "bits": 4}, "packed integers"
     yield "unknown", {"l.codes_of_some_kind": u8}, {"quant_method": "frobnicate"}, "frobnicate"
     yield "unknown-in-a-row", {"l.codes_of_some_kind": i32.reshape(-1).long()}, {"quant_method": "frobnicate"}, "frobnicate"

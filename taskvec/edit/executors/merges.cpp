@@ -6,8 +6,11 @@
 #include "taskvec/core/random.h"
 #include "taskvec/edit/expression/node.h"
 #include "taskvec/kernels/count_magnitudes.h"
+#include "taskvec/kernels/statistics.h"
 
 #include <algorithm>
+#include <cmath>
+#include <cstring>
 #include <mutex>
 #include <numeric>
 
@@ -70,6 +73,40 @@ class Pool {
 
 std::vector<std::span<const float>> spans(const std::vector<std::vector<float>>& values) {
   return {values.begin(), values.end()};
+}
+
+/// A sum in float32.
+void add(std::span<const kernels::Addend> addends, std::span<float> out) {
+  const auto is = [&](size_t k, double coefficient) {
+    return addends[k].dtype == Dtype::BF16 && addends[k].coefficient == coefficient;
+  };
+  if (addends.size() == 2 && is(0, 1) && is(1, -1)) {
+    kernels::subtract_bf16(addends[0].data, addends[1].data, out);
+  } else if (addends.size() == 2 && is(0, -1) && is(1, 1)) {
+    kernels::subtract_bf16(addends[1].data, addends[0].data, out);
+  } else {
+    kernels::weighted_sum(addends, static_cast<int64_t>(out.size()), Dtype::F32, reinterpret_cast<std::byte*>(out.data()));
+  }
+}
+
+/// Where all sources hold the same bits, an infinity say, a task vector is 0. @throws Error{Numeric} for any other element that
+/// is not finite: it has no place among the magnitudes
+void check_finite(std::span<const kernels::Addend> addends, std::span<float> argument, const Plan& plan,
+                  const TensorPlan::Call& call, const TensorPlan& tensor) {
+  for (size_t j = 0; j < argument.size(); ++j) {
+    if (std::isfinite(argument[j])) continue;
+    const auto size = static_cast<size_t>(itemsize(addends.front().dtype));
+    const bool equal = addends.size() > 1 && std::ranges::all_of(addends, [&](const kernels::Addend& addend) {
+                         return addend.dtype == addends.front().dtype &&
+                                std::memcmp(addend.data + j * size, addends.front().data + j * size, size) == 0;
+                       });
+    if (!equal)
+      fail(ErrorCode::Numeric,
+           "tensor '{}': an argument of {} holds an element that is NaN or infinite, or too large for float32, in which methods "
+           "compute; leave the tensor out with a pattern, or mend the source (taskvec verify finds it)",
+           tensor.name, to_string(plan.calls[call.index]));
+    argument[j] = 0;
+  }
 }
 
 }  // namespace
@@ -157,7 +194,7 @@ void Merges::pass(std::span<Scope> scopes) {
   parallel_for(static_cast<int64_t>(work.size()), [&](int64_t i) {
     const auto& [s, position, tile] = work[static_cast<size_t>(i)];
     const TensorPlan& tensor = plan_->tensors[tile.tensor];
-    const auto sources = sources_of(*plan_, tile);
+    const auto sources = sources_of(*plan_, tile, /*looked_at=*/true);
     for (const auto& source : sources) source.read_ahead();
     const auto call = std::ranges::find(tensor.calls, scopes[s].call.index, &TensorPlan::Call::index);
     auto findings = pools[s]->take();
@@ -165,8 +202,8 @@ void Merges::pass(std::span<Scope> scopes) {
     const auto parts = scopes[s].merge->samples() ? sample_of(tile, inner_calls > 0 ? kPartAlignment : 1) : all_of(tile, kStep);
     for (const auto& [first, n] : parts) {
       CallValues inner;
-      add_values(tensor, inner_calls, tile, sources, first, n, inner);
-      const auto values = arguments(*call, sources, inner, first, n);
+      add_values(tensor, inner_calls, tile, sources, first, n, /*used_only=*/false, inner);
+      const auto values = arguments(tensor, *call, sources, inner, first, n);
       const auto views = spans(values);
       findings->add({position, tile.begin + first, views});
     }
@@ -182,43 +219,41 @@ void Merges::pass(std::span<Scope> scopes) {
   });
 }
 
-std::vector<std::vector<float>> Merges::arguments(const TensorPlan::Call& call, std::span<const TileSource> sources,
-                                                  const CallValues& inner, int64_t first, int64_t n) const {
+std::vector<std::vector<float>> Merges::arguments(const TensorPlan& tensor, const TensorPlan::Call& call,
+                                                  std::span<const TileSource> sources, const CallValues& inner, int64_t first,
+                                                  int64_t n) const {
   std::vector<std::vector<float>> values;
   for (const auto& terms : call.arguments) {
     auto& argument = values.emplace_back(static_cast<size_t>(n));
     const auto addends = addends_of(terms, sources, inner, first);
-    const auto is = [&](size_t k, double coefficient) {
-      return addends[k].dtype == Dtype::BF16 && addends[k].coefficient == coefficient;
-    };
-    if (addends.size() == 2 && is(0, 1) && is(1, -1)) {
-      kernels::subtract_bf16(addends[0].data, addends[1].data, argument);
-    } else if (addends.size() == 2 && is(0, -1) && is(1, 1)) {
-      kernels::subtract_bf16(addends[1].data, addends[0].data, argument);
-    } else {
-      kernels::weighted_sum(addends, n, Dtype::F32, reinterpret_cast<std::byte*>(argument.data()));
-    }
+    add(addends, argument);
+    if (kernels::count_non_finite(Dtype::F32, reinterpret_cast<const std::byte*>(argument.data()), n) > 0)
+      check_finite(addends, argument, *plan_, call, tensor);
   }
   return values;
 }
 
 /// Of the first `calls` calls of a tensor.
 void Merges::add_values(const TensorPlan& tensor, size_t calls, const Tile& tile, std::span<const TileSource> sources,
-                        int64_t first, int64_t n, CallValues& values) const {
+                        int64_t first, int64_t n, bool used_only, CallValues& values) const {
   for (size_t c = 0; c < calls; ++c) {
-    const auto given = arguments(tensor.calls[c], sources, values, first, n);
+    if (used_only && !tensor.calls[c].used) continue;
+    const auto given = arguments(tensor, tensor.calls[c], sources, values, first, n);
     const auto views = spans(given);
     const Place& place = places_[tile.tensor][c];
     auto& out = values[plan_->sources.size() + tensor.calls[c].index];
     out.resize(static_cast<size_t>(n));
     scopes_[place.scope].merge->values({place.tensor, tile.begin + first, views}, out);
+    if (kernels::count_non_finite(Dtype::F32, reinterpret_cast<const std::byte*>(out.data()), n) > 0)
+      fail(ErrorCode::Numeric, "tensor '{}': {} comes to more than float32 holds, in which methods compute", tensor.name,
+           to_string(plan_->calls[tensor.calls[c].index]));
   }
 }
 
 CallValues Merges::values(const Tile& tile, std::span<const TileSource> sources, int64_t first, int64_t n) const {
   const TensorPlan& tensor = plan_->tensors[tile.tensor];
   CallValues values;
-  add_values(tensor, tensor.calls.size(), tile, sources, first, n, values);
+  add_values(tensor, tensor.calls.size(), tile, sources, first, n, /*used_only=*/true, values);
   return values;
 }
 

@@ -35,10 +35,11 @@ class Merges {
   void find_scopes(const Plan& plan);
   void finish(std::span<Scope> scopes);
   void pass(std::span<Scope> scopes);
-  std::vector<std::vector<float>> arguments(const TensorPlan::Call& call, std::span<const TileSource> sources,
-                                            const CallValues& inner, int64_t first, int64_t n) const;
+  std::vector<std::vector<float>> arguments(const TensorPlan& tensor, const TensorPlan::Call& call,
+                                            std::span<const TileSource> sources, const CallValues& inner, int64_t first,
+                                            int64_t n) const;
   void add_values(const TensorPlan& tensor, size_t calls, const Tile& tile, std::span<const TileSource> sources, int64_t first,
-                  int64_t n, CallValues& values) const;
+                  int64_t n, bool used_only, CallValues& values) const;
 
   const Plan* plan_;
   std::vector<Scope> scopes_;               // of inner calls first

@@ -46,6 +46,8 @@ std::map<std::string, std::string> sum_of_deltas(const Plan& plan) {
     if (info.base.fingerprint.empty()) info.base = of->base;
     if (of->base.fingerprint != info.base.fingerprint) return {};
   }
+  for (const auto& tensor : plan.tensors)
+    if (tensor.info.dtype != Dtype::F32 && tensor.info.dtype != Dtype::BF16) return {};
   return formats::delta_metadata(info);
 }
 

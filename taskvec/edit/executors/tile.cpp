@@ -41,7 +41,7 @@ std::vector<Tile> tiles_of(const Plan& plan, size_t t) {
   std::vector<Tile> tiles;
   const auto& tensor = plan.tensors[t];
   int64_t narrowest = itemsize(tensor.info.dtype);
-  for (const size_t source : plan.sources_of(tensor))
+  for (const size_t source : plan.sources_of(tensor, /*looked_at=*/true))
     narrowest = std::min(narrowest, itemsize(plan.sources[source]->manifest().find(tensor.name)->info.dtype));
   const int64_t total = tensor.info.numel(), step = formats::kHashChunk / narrowest;
   for (int64_t begin = 0; begin < total; begin += step) tiles.push_back({t, begin, std::min(step, total - begin)});
@@ -63,10 +63,10 @@ void TileSource::release() const {
   range.release(begin, end - begin);
 }
 
-std::vector<TileSource> sources_of(const Plan& plan, const Tile& tile) {
+std::vector<TileSource> sources_of(const Plan& plan, const Tile& tile, bool looked_at) {
   const auto& tensor = plan.tensors[tile.tensor];
   std::vector<TileSource> sources;
-  const std::vector<size_t> indices = plan.sources_of(tensor);
+  const std::vector<size_t> indices = plan.sources_of(tensor, looked_at);
   sources.reserve(indices.size());
   for (const size_t index : indices) {
     const formats::Checkpoint& checkpoint = *plan.sources[index];

@@ -36,7 +36,7 @@ struct TileSource {
 };
 
 /// Plan::sources_of() the tensor.
-std::vector<TileSource> sources_of(const Plan& plan, const Tile& tile);
+std::vector<TileSource> sources_of(const Plan& plan, const Tile& tile, bool looked_at = false);
 
 /// The sources of a plan, for PassingFingerprints.
 std::vector<const formats::Checkpoint*> checkpoints_of(const Plan& plan);

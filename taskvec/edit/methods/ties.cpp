@@ -52,8 +52,9 @@ class Ties final : public Merge {
       const double density = settings("density", i);
       const auto part = static_cast<int64_t>(density * static_cast<double>(n));
       weights_.push_back(settings("weight", i));
-      if (density <= 0) trims_[i].least = Trim::kNothing;
-      if (density <= 0 || density >= 1 || part >= n) continue;
+      const bool nothing = density <= 0 || weights_[i] == 0;
+      if (nothing) trims_[i].least = Trim::kNothing;
+      if (nothing || density >= 1 || part >= n) continue;
       // The authors keep what is as large as the (n - part)-th smallest: one more than `part`.
       trims_[i].kth.emplace(n, mergekit_ ? std::max<int64_t>(1, part) : part + 1);
     }

@@ -51,7 +51,7 @@ std::array<unsigned, 16> in_order() {
 
 /// What config.json says of the packing, with nothing where it is silent.
 struct Declared {
-  std::string method, version, checkpoint_format, packing_format;
+  std::string method, version, checkpoint_format, packing_format, backend;
   int64_t bits = 0;  ///< 0: not said, or not of every layer
 
   explicit Declared(const nlohmann::json& config) {
@@ -67,6 +67,7 @@ struct Declared {
     version = text("version");
     checkpoint_format = text("checkpoint_format");
     packing_format = text("packing_format");
+    backend = text("backend");
     const auto found = config.find("bits");
     // Layers may have bits of their own: GPTQModel's dynamic, AutoRound's extra_config.
     if (found != config.end() && found->is_number_integer() && !config.contains("dynamic") && !config.contains("extra_config"))
@@ -78,10 +79,11 @@ struct Declared {
     if (bits != 0 && bits != found_bits) return false;
     const bool as_gptq = checkpoint_format.empty() || checkpoint_format == "gptq" || checkpoint_format == "gptq_v2";
     if (method == "gptq") return gptq && as_gptq;
-    if (method == "awq") return !gptq && (version.empty() || version == "gemm");
+    if (method == "awq") return !gptq && (version.empty() || version == "gemm" || version == "exllama" || version == "ipex");
     if (method == "auto-round" || method == "intel/auto-round") {
-      const std::string_view format = std::string_view(packing_format).substr(packing_format.rfind(':') + 1);
-      return format.empty() || (gptq ? format == "auto_gptq" || format == "gptq" : format == "auto_awq" || format == "awq");
+      // Without "gptq" in their names, zeros are stored as they are, or otherwise: versions differ.
+      const std::string& format = packing_format.empty() ? backend : packing_format;
+      return format.find(gptq ? "gptq" : "awq") != std::string::npos;
     }
     return method.empty() && as_gptq;
   }
