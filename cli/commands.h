@@ -30,6 +30,9 @@ void add_convert_command(CLI::App& app);
 void add_verify_command(CLI::App& app);
 void add_tokenize_command(CLI::App& app);
 
+/// Of all commands, so that only the program that has all of them has it.
+void add_completions_command(CLI::App& app);
+
 // With libtorch: networks that run.
 void add_tasks_command(CLI::App& app);
 void add_pretrain_command(CLI::App& app);

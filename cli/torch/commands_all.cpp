@@ -16,6 +16,7 @@ void add_commands(CLI::App& app) {
   add_ntk_command(app);
   add_geometry_command(app);
   add_demo_command(app);
+  add_completions_command(app);
 }
 
 void run(CLI::App& app, int argc, char** argv) {

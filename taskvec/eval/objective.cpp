@@ -99,7 +99,7 @@ CoefficientSearch search_coefficients(EditedClip& model, EditedClip& reference, 
                                       const std::function<void()>& searched) {
   const search::Objective objective = make_objective(model, evaluator, tasks, data::Split::Val, options.axes);
   options.reference = metrics(evaluate_all(evaluator, reference.apply(), tasks, data::Split::Val));
-  options.measured = identity(model, evaluator, tasks, data::Split::Val);
+  if (!options.log.empty()) options.measured = identity(model, evaluator, tasks, data::Split::Val);  // hashes all sources
   CoefficientSearch found{search::grid_search(options, objective), options.reference, options.measured, {}, {}, {}};
   if (searched) searched();
   const auto& chosen = found.result.trials[found.result.nearest].coefficients;

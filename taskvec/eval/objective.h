@@ -38,7 +38,7 @@ nlohmann::json identity(const EditedClip& model, Evaluator& evaluator, const std
 struct CoefficientSearch {
   search::SearchResult result;
   search::Metrics reference;         ///< of the reference, on val
-  nlohmann::json measured;           ///< identity()
+  nlohmann::json measured;           ///< identity(), where there is a log
   std::vector<double> coefficients;  ///< of the chosen point, else of the nearest, in the order of EditedClip::coefficients()
   Results test, reference_test;      ///< empty where no point satisfies the constraints
 };

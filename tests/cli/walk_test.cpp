@@ -2,6 +2,8 @@
 #include "tests/cli/program.h"
 
 #include <gmock/gmock.h>
+
+#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include <cstring>
@@ -89,6 +91,22 @@ TEST_F(Walk, ResultsHaveOneEnvelope) {
     EXPECT_EQ(told["command"], std::string(arguments).substr(0, std::string(arguments).find(' ')));
     EXPECT_TRUE(told.contains("taskvec") && told.contains("result")) << arguments;
   }
+}
+
+TEST_F(Walk, ShellsCompleteCommandsAndOptions) {
+  std::ofstream(folder_ / "complete.sh") << "eval \"$($TASKVEC completions bash)\"\nCOMP_CWORD=$1; shift; COMP_WORDS=(\"$@\")\n"
+                                            "_taskvec\necho \"${COMPREPLY[*]}\"\n";
+  const auto complete = [&](const std::string& words, int at) {
+    return shell("bash complete.sh " + std::to_string(at) + " " + words).output;
+  };
+  EXPECT_EQ(complete("taskvec ed", 1), "edit\n");
+  EXPECT_EQ(complete("taskvec edit --on", 2), "--on-overflow\n");
+  EXPECT_EQ(complete("taskvec search --sub", 2), "--subject-to\n");
+  EXPECT_EQ(complete("taskvec edit mod", 2), "\n");  // files, by the shell
+  const std::string manual = run("completions man").output;
+  for (const char* part : {".TH TASKVEC 1", ".SS finetune", "\\-\\-on\\-overflow"}) EXPECT_THAT(manual, HasSubstr(part));
+  EXPECT_THAT(run("completions fish").output, HasSubstr("__fish_seen_subcommand_from search' -l subject-to -r"));
+  EXPECT_THAT(run("completions zsh").output, HasSubstr("#compdef taskvec"));
 }
 
 TEST_F(Walk, WhatPeopleTypeIsAnswered) {

@@ -190,7 +190,7 @@ void Merges::pass(std::span<Scope> scopes) {
         elements += tile.n;
       }
   }
-  Progress progress("looking at " + to_string(plan_->calls[scopes.front().call.index]), elements, "elements");
+  Progress progress(plan_->calls[scopes.front().call.index].node().text + ", looking ahead", elements, "elements");
   parallel_for(static_cast<int64_t>(work.size()), [&](int64_t i) {
     const auto& [s, position, tile] = work[static_cast<size_t>(i)];
     const TensorPlan& tensor = plan_->tensors[tile.tensor];
