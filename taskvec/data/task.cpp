@@ -82,7 +82,7 @@ Task read_task(const fs::path& file) {
   }
   task.source = source.begin()->first.as<std::string>();
   const YAML::Node settings = source.begin()->second;
-  task.settings = YAML::Dump(settings);
+  task.settings = std::make_shared<const YAML::Node>(settings);
   if (root["classes"]) task.classes = required_list(task, root, "classes");
   task.templates = root["templates"] ? required_list(task, root, "templates") : std::vector<std::string>{"{}"};
   if (root["metric"]) task.metric = root["metric"].as<std::string>();
@@ -121,10 +121,19 @@ std::vector<std::string> builtin_tasks() {
   return names;
 }
 
-std::string missing(const Task& task) { return source_kind(task.source).missing(task, YAML::Load(task.settings)); }
+std::string task_key(const Task& task) {
+  std::string key = task.file.string() + '\0' + task.name + '\0' + task.source + '\0' + YAML::Dump(*task.settings);
+  for (const auto* list : {&task.classes, &task.templates}) {
+    for (const std::string& text : *list) key += '\0' + text;
+    key += '\1';
+  }
+  return key;
+}
+
+std::string missing(const Task& task) { return source_kind(task.source).missing(task, *task.settings); }
 
 std::shared_ptr<const Dataset> open_dataset(const Task& task, Split split, int64_t limit) {
-  const YAML::Node settings = YAML::Load(task.settings);
+  const YAML::Node& settings = *task.settings;
   const SourceKind& kind = source_kind(task.source);
   if (const std::string lack = kind.missing(task, settings); !lack.empty()) {
     fail(ErrorCode::NotFound, "task '{}': {}", task.name, lack);

@@ -2,8 +2,13 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <string>
 #include <vector>
+
+namespace YAML {
+class Node;
+}
 
 namespace taskvec::data {
 
@@ -18,8 +23,9 @@ struct Task {
   std::vector<std::string> classes;    ///< label -> class name (glyph tasks: filled from Unicode names)
   std::vector<std::string> templates;  ///< each holds `{}` once
   std::string metric = "accuracy";
-  std::string source;    ///< "idx", "folder", "webdataset", "glyphs"
-  std::string settings;  ///< the YAML of the source's own settings, parsed by the source
+  std::string source;  ///< "idx", "folder", "webdataset", "glyphs"
+  /// The source's own settings, checked; nodes know their lines in the file.
+  std::shared_ptr<const YAML::Node> settings;
 };
 
 /// Reads and checks a task file. `name_or_path`: a built-in name (assets/tasks/NAME.yaml), a path ending in .yaml/.yml.
@@ -28,6 +34,9 @@ Task load_task(const std::string& name_or_path);
 
 /// Names of the built-in tasks, sorted.
 std::vector<std::string> builtin_tasks();
+
+/// Everything that a task says, as text that is another where any of it is.
+std::string task_key(const Task& task);
 
 /// "" when the samples of the task are here; else what is missing and how to get it.
 std::string missing(const Task& task);

@@ -96,7 +96,7 @@ struct Evaluator::State {
   int64_t forwarded = 0;
 
   at::Tensor head(const bridge::Params& params, const data::Task& task, const at::Device& device) {
-    const std::string key = text_fingerprint(params) + device.str() + task_key(task);
+    const std::string key = text_fingerprint(params) + device.str() + data::task_key(task);
     if (const auto found = heads.find(key); found != heads.end()) return found->second;
     if (heads.size() >= kHeadsKept) heads.clear();
     return heads[key] = train::zero_shot_head(network, params, folder, task).to(device);

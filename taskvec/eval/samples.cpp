@@ -15,7 +15,7 @@ Samples::Samples(data::Preprocess preprocess, EvalOptions options)
 }
 
 const data::Loader& Samples::loader(const data::Task& task, data::Split split) {
-  const std::string key = task_key(task) + std::string(data::name(split));
+  const std::string key = data::task_key(task) + std::string(data::name(split));
   if (const auto found = loaders_.find(key); found != loaders_.end()) return found->second;
   return loaders_.try_emplace(key, data::open_dataset(task, split, options_.limit), preprocess_).first->second;
 }
@@ -53,15 +53,6 @@ void Samples::for_each_batch(const data::Task& task, data::Split split, const at
 std::unique_ptr<Progress> Samples::progress(const data::Task& task, data::Split split) {
   if (!options_.progress) return nullptr;
   return std::make_unique<Progress>(fmt::format("{} ({})", task.name, data::name(split)), loader(task, split).size(), "images");
-}
-
-std::string task_key(const data::Task& task) {
-  std::string key = task.file.string() + '\0' + task.name + '\0' + task.source + '\0' + task.settings;
-  for (const auto* list : {&task.classes, &task.templates}) {
-    for (const std::string& text : *list) key += '\0' + text;
-    key += '\1';
-  }
-  return key;
 }
 
 }  // namespace taskvec::eval

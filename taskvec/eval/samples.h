@@ -46,7 +46,4 @@ class Samples {
   std::map<std::string, data::Loader> loaders_;
 };
 
-/// Of everything that a task says.
-std::string task_key(const data::Task& task);
-
 }  // namespace taskvec::eval

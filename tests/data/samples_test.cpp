@@ -100,6 +100,9 @@ TEST_F(Samples, FoldersAndClassesAreJoinedByName) {
       error_of(std::string(kFolders) + "classes: [house, smiley, ladder, cat]\n"),
       AllOf(HasSubstr("no folder is called 'cat'"), HasSubstr("fish = house, house = smiley"), HasSubstr("'folders: [...]'")));
   EXPECT_THAT(error_of(std::string(kFolders) + "classes: [house, smiley, ladder]\n"), HasSubstr("4 class folders and 3 classes"));
+  // What is found when the images are opened is at its line of the file, too.
+  EXPECT_THAT(error_of("classes: [house, smiley, ladder, cat]\n\n\nsource:\n  folder: {train: train, test: test}\n"),
+              HasSubstr(".yaml:5: "));
   // Names that have nothing in common are a code for the classes; said, and taken in order.
   testing::internal::CaptureStderr();
   EXPECT_EQ(open_dataset(task(std::string(kFolders) + "classes: [a, b, c, d]\n"), Split::Test)->size(), 12);
