@@ -13,8 +13,8 @@ namespace {
 constexpr uint32_t kBins = 65'536;
 /// Fewer values are not worth a sample.
 constexpr int64_t kFew = int64_t{1} << 20;
-/// Bits that a thread gathers, and that all do together: 4 and 32 MiB.
-constexpr int64_t kMostGathered = int64_t{1} << 20, kMostTogether = 8 * kMostGathered;
+/// Bits that a thread gathers, and that all do together: 4 and 8 MiB.
+constexpr int64_t kMostGathered = int64_t{1} << 20, kMostTogether = 2 * kMostGathered;
 
 /// The bin that holds the value of a rank from the top, from 1. @param above  values in larger bins are added to it
 uint32_t bin_of(const std::vector<uint64_t>& bins, int64_t rank, int64_t& above) {

@@ -19,7 +19,7 @@ namespace {
 
 /// Scopes whose passes are made together: enough to keep every core busy, few enough for what threads gather to stay small.
 constexpr size_t kScopesAtOnce = 16;
-constexpr int64_t kElementsAtOnce = int64_t{1} << 24;
+constexpr int64_t kElementsAtOnce = int64_t{1} << 23;
 
 /// Elements [first, first + n) of a tile.
 struct Run {
