@@ -56,6 +56,8 @@ void run_edit(Arguments& arguments) {
 }  // namespace
 
 void add_edit_command(CLI::App& app) {
+  std::string methods;
+  for (const edit::Method& method : edit::methods()) methods += fmt::format("  {:14} {}\n", method.name, method.summary);
   auto* command = app.add_subcommand("edit",
                                      "Write the checkpoint that an expression over checkpoints describes\n\n"
                                      "  negation       'base - 0.4*(ft - base)'\n"
@@ -64,7 +66,9 @@ void add_edit_command(CLI::App& app) {
                                      "  patching       'interpolate(base, ft, 0.3)'\n"
                                      "  merging        'base + ties(a - base, b - base, density=0.2)'\n"
                                      "  some tensors   'base + 0.3*(ft - base) @ \"vision_model.*\"'\n"
-                                     "  coefficients   'base + $x*(ft - base)' --set x=0.4\n");
+                                     "  coefficients   'base + $x*(ft - base)' --set x=0.4\n\n"
+                                     "Methods over task vectors (docs/edit.md has their parameters):\n\n" +
+                                         methods);
   auto arguments = std::make_shared<Arguments>();
   command->add_option("EXPR", arguments->expression, "the edit")->required();
   command->add_option("-s,--source", arguments->sources, "a source of the expression: name=path")->required();

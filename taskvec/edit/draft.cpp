@@ -285,23 +285,6 @@ Draft draft(const Expr& expr, const Bindings& bindings, const PlanOptions& optio
 
 namespace {
 
-/// Methods combine task vectors: what is model in an argument cancels.
-void check_arguments(const Draft& draft, const Form& form) {
-  const Plan& plan = draft.plan;
-  for (size_t c = 0; c < form.calls.size(); ++c) {
-    find_method(draft.reducer.calls()[c].node().text)->check(form.calls[c].settings);
-    for (const auto& argument : form.calls[c].arguments) {
-      double sum = 0;
-      for (size_t s = 0; s < plan.sources.size(); ++s)
-        if (!plan.sources[s]->manifest().delta) sum += argument[s];
-      if (std::abs(sum) > 1e-9)
-        fail(ErrorCode::InvalidArgument,
-             "{} takes task vectors, but the coefficients of an argument of {} sum to {:.6g}; write differences, as in a - base",
-             draft.reducer.calls()[c].node().text, to_string(draft.reducer.calls()[c]), sum);
-    }
-  }
-}
-
 /// Marks the calls that a sum uses. @param atoms  of the sum
 void mark(const std::vector<double>& atoms, size_t sources, std::vector<bool>& calls) {
   for (size_t c = 0; c < calls.size(); ++c)
@@ -312,6 +295,31 @@ void mark(const std::vector<double>& atoms, size_t sources, std::vector<bool>& c
 void mark_inner(const Form& form, size_t sources, std::vector<bool>& calls) {
   for (size_t c = calls.size(); c-- > 0;)
     for (size_t a = 0; calls[c] && a < form.calls[c].arguments.size(); ++a) mark(form.calls[c].arguments[a], sources, calls);
+}
+
+/// What the models of a sum come to: 0 for a task vector.
+double model_share(const Plan& plan, const std::vector<double>& atoms) {
+  double sum = 0;
+  for (size_t s = 0; s < plan.sources.size(); ++s)
+    if (!plan.sources[s]->manifest().delta) sum += atoms[s];
+  return std::abs(sum) > 1e-9 ? sum : 0;
+}
+
+/// Methods combine task vectors: what is model in an argument cancels.
+void check_arguments(const Draft& draft, const Form& form) {
+  const auto& calls = draft.reducer.calls();
+  std::vector<bool> used(calls.size());
+  mark(form.atoms, draft.plan.sources.size(), used);
+  mark_inner(form, draft.plan.sources.size(), used);
+  for (size_t c = 0; c < calls.size(); ++c) {
+    const std::string& method = calls[c].node().text;
+    find_method(method)->check(form.calls[c].settings);
+    for (size_t a = 0; used[c] && a < form.calls[c].arguments.size(); ++a)
+      if (const double share = model_share(draft.plan, form.calls[c].arguments[a]); share != 0)
+        fail(ErrorCode::InvalidArgument,
+             "{} takes task vectors, but the coefficients of an argument of {} sum to {:.6g}; write differences, as in a - base",
+             method, to_string(calls[c]), share);
+  }
 }
 
 /// The calls that take part somewhere, of methods that look at the whole model.
@@ -330,7 +338,8 @@ std::vector<bool> whole_model_calls(const Draft& draft, const std::vector<Form>&
 
 /// Whether a call's arguments can be made of a tensor: the sources have it alike.
 bool is_there(const Plan& plan, const TensorPlan& tensor, const Reducer::CallForm& call) {
-  for (const auto& argument : call.arguments)
+  for (const auto& argument : call.arguments) {
+    if (model_share(plan, argument) != 0) return false;
     for (size_t s = 0; s < plan.sources.size(); ++s) {
       if (argument[s] == 0) continue;
       const TensorEntry* entry = plan.sources[s]->manifest().find(tensor.name);
@@ -338,6 +347,7 @@ bool is_there(const Plan& plan, const TensorPlan& tensor, const Reducer::CallFor
                            : entry->info.shape != tensor.info.shape || !is_float(entry->info.dtype))
         return false;
     }
+  }
   return true;
 }
 

@@ -114,7 +114,8 @@ TEST_F(TiesMerge, AModelIsTrimmedAsAWholeWhateverIsChangedOfIt) {
   EXPECT_THAT(x("base + ties(a - base, density=0.5)"), ElementsAre(0, 0, 3));
   EXPECT_THAT(x("base + ties(a - base, density=0.5) @ \"x\""), ElementsAre(0, 0, 3));
   EXPECT_THAT(x("base + ties(a - base, density=0.5) @ \"x\" + 0*ties(a - base, density=0.5) @ \"y\""), ElementsAre(0, 0, 3));
-  EXPECT_THAT(x("base + ties((a - base) @ \"x\", density=0.5)"), ElementsAre(1, 2, 3));  // y is 0
+  EXPECT_THAT(x("base + ties((a - base) @ \"x\", density=0.5)"), ElementsAre(1, 2, 3));         // y is 0
+  EXPECT_THAT(x("base + ties(a - base @ \"x\", density=0.25) @ \"x\""), ElementsAre(0, 0, 3));  // a model in y is not looked at
   EXPECT_THAT(values(*edited("base + ties(a - base, density=0.5) @ \"x\"", bindings_), "y"), ElementsAre(0, 0, 0));
 }
 
