@@ -8,16 +8,6 @@
 namespace taskvec::cli {
 namespace {
 
-/// Every way to write an option of a command.
-std::vector<std::string> option_names(const CLI::App& command) {
-  std::vector<std::string> names;
-  for (const CLI::Option* option : command.get_options()) {
-    for (const std::string& letter : option->get_snames()) names.push_back("-" + letter);
-    for (const std::string& word : option->get_lnames()) names.push_back("--" + word);
-  }
-  return names;
-}
-
 bool is_option(const std::string& word, const std::vector<std::string>& names) {
   if (word.starts_with("--")) return true;
   // -o out, -oout
@@ -38,6 +28,20 @@ std::string hint(const CLI::App& app) {
 std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
 
 }  // namespace
+
+std::vector<std::string> names_of(const CLI::Option& option) {
+  std::vector<std::string> names;
+  for (const std::string& letter : option.get_snames()) names.push_back("-" + letter);
+  for (const std::string& word : option.get_lnames()) names.push_back("--" + word);
+  return names;
+}
+
+std::vector<std::string> option_names(const CLI::App& command) {
+  std::vector<std::string> all;
+  for (const CLI::Option* option : command.get_options())
+    for (std::string& name : names_of(*option)) all.push_back(std::move(name));
+  return all;
+}
 
 std::vector<std::string> normalised(int argc, char** argv) {
   std::vector<std::string> words(argv, argv + argc);

@@ -7,6 +7,11 @@
 
 namespace taskvec::cli {
 
+/// Every way to write an option, the short ones first; none for a positional argument.
+std::vector<std::string> names_of(const CLI::Option& option);
+/// The same of all options of a command.
+std::vector<std::string> option_names(const CLI::App& command);
+
 /// The command line as the parser wants it: `help CMD` is `CMD --help`, -V is --version.
 std::vector<std::string> normalised(int argc, char** argv);
 

@@ -1,3 +1,4 @@
+#include "cli/arguments.h"
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "taskvec/core/console.h"
@@ -17,13 +18,6 @@ std::vector<const CLI::App*> commands_of(const CLI::App& app) {
   return all;
 }
 
-std::vector<std::string> flags_of(const CLI::Option& option) {
-  std::vector<std::string> flags;
-  for (const std::string& letter : option.get_snames()) flags.push_back("-" + letter);
-  for (const std::string& word : option.get_lnames()) flags.push_back("--" + word);
-  return flags;
-}
-
 std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
 
 /// Between single quotes in a shell.
@@ -38,10 +32,8 @@ std::string bash(const CLI::App& app) {
   std::string cases;
   for (const CLI::App* command : commands_of(app)) {
     names.push_back(command->get_name());
-    std::vector<std::string> flags;
-    for (const CLI::Option* option : command->get_options())
-      for (const std::string& flag : flags_of(*option)) flags.push_back(flag);
-    cases += fmt::format("    {}) flags={} ;;\n", command->get_name(), in_quotes(fmt::format("{}", fmt::join(flags, " "))));
+    cases += fmt::format("    {}) flags={} ;;\n", command->get_name(),
+                         in_quotes(fmt::format("{}", fmt::join(option_names(*command), " "))));
   }
   return fmt::format(
       "_taskvec() {{\n"
@@ -66,7 +58,7 @@ std::string zsh(const CLI::App& app) {
     names += "    " + in_quotes(command->get_name() + ":" + escaped(command->get_description())) + "\n";
     cases += fmt::format("    {}) _arguments", command->get_name());
     for (const CLI::Option* option : command->get_options())
-      for (const std::string& flag : flags_of(*option))
+      for (const std::string& flag : names_of(*option))
         cases += " " + in_quotes(fmt::format("*{}[{}]{}", flag, escaped(option->get_description()),
                                              option->get_items_expected_max() > 0 ? ":value:_files" : ""));
     cases += " '*:file:_files' ;;\n";
@@ -123,7 +115,7 @@ std::string manual(const CLI::App& app) {
     out += fmt::format(".SS {}\n{}\n", roff(command->get_name()), roff(first_line(text)));
     if (!rest.empty()) out += fmt::format(".PP\n.nf\n{}\n.fi\n", roff(rest.substr(rest.find_first_not_of('\n'))));
     for (const CLI::Option* option : command->get_options()) {
-      const auto flags = flags_of(*option);
+      const auto flags = names_of(*option);
       const std::string name = flags.empty() ? option->get_name(/*positional=*/true) : fmt::format("{}", fmt::join(flags, ", "));
       out += fmt::format(".TP\n.B {}\n{}\n", roff(name), roff(option->get_description()));
     }

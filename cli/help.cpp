@@ -1,9 +1,11 @@
 #include "cli/help.h"
 
+#include "cli/arguments.h"
 #include "cli/common.h"
 #include "taskvec/core/console.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <string_view>
@@ -93,9 +95,7 @@ std::string paragraphs(const std::string& text) {
 }
 
 std::string name_of(const CLI::Option& option) {
-  std::string name;
-  for (const std::string& letter : option.get_snames()) name += (name.empty() ? "-" : ", -") + letter;
-  for (const std::string& word : option.get_lnames()) name += (name.empty() ? "--" : ", --") + word;
+  std::string name = fmt::format("{}", fmt::join(names_of(option), ", "));
   if (name.empty()) return option.get_name(/*positional=*/true) + (option.get_items_expected_max() > 1 ? " ..." : "");
   if (option.get_items_expected_max() > 0) name += " " + option.get_type_name();
   return name;

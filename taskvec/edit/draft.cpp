@@ -283,6 +283,13 @@ Draft draft(const Expr& expr, const Bindings& bindings, const PlanOptions& optio
   return Drafter(expr, bindings, options).make();
 }
 
+double model_share(const Plan& plan, const std::vector<double>& atoms) {
+  double sum = 0;
+  for (size_t s = 0; s < plan.sources.size(); ++s)
+    if (!plan.sources[s]->manifest().delta) sum += atoms[s];
+  return std::abs(sum) > 1e-9 ? sum : 0;
+}
+
 namespace {
 
 /// Marks the calls that a sum uses. @param atoms  of the sum
@@ -295,14 +302,6 @@ void mark(const std::vector<double>& atoms, size_t sources, std::vector<bool>& c
 void mark_inner(const Form& form, size_t sources, std::vector<bool>& calls) {
   for (size_t c = calls.size(); c-- > 0;)
     for (size_t a = 0; calls[c] && a < form.calls[c].arguments.size(); ++a) mark(form.calls[c].arguments[a], sources, calls);
-}
-
-/// What the models of a sum come to: 0 for a task vector.
-double model_share(const Plan& plan, const std::vector<double>& atoms) {
-  double sum = 0;
-  for (size_t s = 0; s < plan.sources.size(); ++s)
-    if (!plan.sources[s]->manifest().delta) sum += atoms[s];
-  return std::abs(sum) > 1e-9 ? sum : 0;
 }
 
 /// Methods combine task vectors: what is model in an argument cancels.

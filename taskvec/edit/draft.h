@@ -26,6 +26,9 @@ struct Form {
   bool operator==(const Form&) const = default;
 };
 
+/// What the coefficients of models come to in a sum: 1 for a model, 0 (exactly, where it is but for rounding) for a task vector.
+double model_share(const Plan& plan, const std::vector<double>& atoms);
+
 /// One per key. @throws as reduce(), and where an argument of a method is no task vector
 std::vector<Form> coefficients(const Draft& draft, const CoefficientValues& values);
 

@@ -13,14 +13,14 @@ namespace taskvec::edit {
 
 std::vector<size_t> Plan::sources_of(const TensorPlan& tensor, bool looked_at) const {
   std::vector<size_t> found;
-  const auto add = [&](const std::vector<TensorPlan::Term>& terms) {
-    for (const auto& term : terms)
-      if (term.source < sources.size() && std::ranges::find(found, term.source) == found.end()) found.push_back(term.source);
-  };
-  add(tensor.terms);
-  for (const auto& call : tensor.calls)
+  for (const auto& term : tensor.terms)
+    if (term.source < sources.size()) found.push_back(term.source);
+  for (const auto& call : tensor.calls) {
+    if (!call.used && !looked_at) continue;
     for (const auto& argument : call.arguments)
-      if (call.used || looked_at) add(argument);
+      for (const auto& term : argument)
+        if (term.source < sources.size() && std::ranges::find(found, term.source) == found.end()) found.push_back(term.source);
+  }
   return found;
 }
 
@@ -54,12 +54,10 @@ Plan plan(const Expr& expr, const Bindings& bindings, const PlanOptions& options
   if (bases.size() > 1)
     made.plan.notes.push_back("the task vectors have different bases: what is written is not known as a task vector");
   for (size_t i = 0; i < weights.size() && any_model; ++i) {
-    double sum = 0;
-    for (size_t s = 0; s < made.plan.sources.size(); ++s)
-      if (!made.plan.sources[s]->manifest().delta) sum += weights[i].atoms[s];
+    const double sum = model_share(made.plan, weights[i].atoms);
     const std::string& tensor = made.plan.tensors[made.first_named[i]].name;
     if (std::abs(sum - 1) <= 1e-9) continue;
-    if (std::abs(sum) <= 1e-9) {
+    if (sum == 0) {
       made.plan.warnings.push_back(fmt::format(
           "the coefficients of tensor '{}' sum to 0: the result is a difference, not a model; `taskvec extract BASE FT` "
           "writes one that expressions and `apply` know as a task vector",

@@ -89,7 +89,7 @@ json identity(const Plan& plan) {
           {"coefficients", plan.options.coefficients},
           {"sources", std::move(sources)},
           {"base", plan.source_names[plan.base]},
-          {"options", json::parse(options_of(plan).dump())}};
+          {"options", json(options_of(plan))}};
 }
 
 Recorded read_provenance(const formats::Checkpoint& checkpoint) {

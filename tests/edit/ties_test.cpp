@@ -3,7 +3,7 @@
 #include "taskvec/core/random.h"
 #include "taskvec/edit/executors/execute.h"
 #include "taskvec/edit/provenance.h"
-#include "taskvec/kernels/convert.h"
+#include "tests/formats/adapter.h"
 #include "tests/golden.h"
 #include "tests/message_of.h"
 
@@ -21,14 +21,8 @@ namespace fs = std::filesystem;
 using testing::AllOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
+using testing_adapters::values;
 using Values = std::vector<std::pair<std::string, std::vector<float>>>;
-
-std::vector<double> values(const formats::Checkpoint& checkpoint, const std::string& name) {
-  const auto tensor = checkpoint.tensor(name);
-  std::vector<double> out(static_cast<size_t>(tensor.view.info.numel()));
-  kernels::convert(tensor.view.info.dtype, tensor.view.bytes, Dtype::F64, std::as_writable_bytes(std::span(out)));
-  return out;
-}
 
 class Folder : public testing::Test {
  protected:

@@ -124,7 +124,7 @@ Merges::Merges(const Plan& plan, const Merges* last) : plan_(&plan) {
          ++done) {
       Scope& scope = scopes_[done];
       const auto same = [&](const Scope& other) { return other.call == scope.call && other.tensors == scope.tensors; };
-      // An inner call that changed has made another call of the outer one, too: settings and arguments are compared by value.
+      // Of a call in a call the arguments do not tell whether the inner one changed: it is made anew.
       const bool nested = std::ranges::any_of(scope.call.arguments, [&](const auto& terms) {
         return std::ranges::any_of(terms, [&](const auto& term) { return term.source >= plan.sources.size(); });
       });

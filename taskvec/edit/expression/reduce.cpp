@@ -78,8 +78,8 @@ struct Evaluation {
       }
       case NodeKind::Call: {
         std::vector<double> out(atoms());
-        const auto same = [&](const Expr& call) { return call == Expr(std::make_shared<Node>(node)); };
-        out[source_index.size() + static_cast<size_t>(std::ranges::find_if(calls, same) - calls.begin())] = 1;
+        const auto found = std::ranges::find(calls, Expr(std::make_shared<Node>(node)));
+        out[source_index.size() + static_cast<size_t>(found - calls.begin())] = 1;
         return out;
       }
       case NodeKind::Negate: return map(weights(*node.children[0]), [](double c) { return -c; });
